@@ -1,0 +1,76 @@
+"""What all tests share: the embedded broker, fresh topic names, Chromium, coroutine tests."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from app.kafka.broker import Broker, ensure_broker
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NO_BROWSER = "no Chromium on PATH; get it with: apt install chromium (or .ci/run)"
+
+# A failing example is printed with the line that repeats it; the clock of a busy machine is no test.
+settings.register_profile(
+    "headrace",
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("ci", settings.get_profile("headrace"), max_examples=200)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "headrace")
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """An embedded broker with its data in the session's temporary folder."""
+    with ensure_broker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def broker(embedded_broker: Broker) -> str:
+    """The bootstrap servers of the session's broker."""
+    return embedded_broker.bootstrap_servers
+
+
+@pytest.fixture
+def topic_name() -> Callable[..., str]:
+    """Makes topic names that no other test has: `topic_name()`, `topic_name("orders")`."""
+    numbers = itertools.count()
+    suffix = uuid.uuid4().hex[:8]
+    return lambda prefix="topic": f"{prefix}-{suffix}-{next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser; without one the test is skipped, or fails where CI=true."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(NO_BROWSER)
+    return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests ask for the browser even when their own signature does not."""
+    for item in items:
+        if item.get_closest_marker("browser") and "chromium" not in item.fixturenames:
+            item.fixturenames.insert(0, "chromium")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
