@@ -18,7 +18,7 @@ from app.kafka.broker import Broker, ensure_broker
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on PATH; get it with: apt install chromium (or .ci/run)"
 
-# A failing example is printed with the line that repeats it; the clock of a busy machine is no test.
+# A failing example is printed with the line that repeats it; a busy machine's clock is no test.
 settings.register_profile(
     "headrace",
     print_blob=True,

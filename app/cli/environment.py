@@ -114,7 +114,14 @@ def _install(venv: Path, requirements: str) -> None:
 def _pip(venv: Path, requirements: str, options: list[str]) -> None:
     path = ROOT / "requirements" / f"{requirements}.txt"
     total = len(re.findall(r"^\S+==", path.read_text(), re.MULTILINE))
-    command = [venv / "bin/python", "-m", "pip", "install", "--require-hashes", "--no-deps"]
+    command: list[str | Path] = [
+        venv / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--require-hashes",
+        "--no-deps",
+    ]
     command += ["--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout", "30"]
     command += ["--progress-bar", "off", *options, "-r", path]
     environment = {

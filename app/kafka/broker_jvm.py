@@ -120,7 +120,7 @@ class BrokerJvm:
         if (self.folder.data_path / "meta.properties").exists():
             return
         flags = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        arguments = ["format", "--cluster-id", cluster_id, "--config", str(self.properties_path)]
+        arguments = ["format", f"--cluster-id={cluster_id}", "--config", str(self.properties_path)]
         with self.output_path.open("wb") as output:
             code = subprocess.call(
                 self._command(flags, "kafka.tools.StorageTool", arguments),
