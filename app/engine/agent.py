@@ -1,0 +1,153 @@
+"""Runs a user's agent over batches, and finds the events that it fails on.
+
+The agent is an ordinary coroutine, `async for batch in stream`. A batch counts as done when the agent
+asks for the next one. Everything that it did with a batch is staged in the batch, so a failed batch can be
+dropped and tried again in halves, until the events that make it fail stand alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from app.engine.batch import OFFSET, Batch, Emission
+from app.engine.table import TIME
+from app.events.event import Event
+
+AgentFunction = Callable[["Stream"], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An event that an agent failed on: its record number in the fetch, and why."""
+
+    row: int
+    reason: str
+    traceback: str
+    attempts: int
+
+
+@dataclass
+class Outcome:
+    """What an agent made of a batch."""
+
+    emissions: list[Emission] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+class AgentReturnedError(RuntimeError):
+    """An agent has ended its loop; it must go on for as long as the worker runs."""
+
+
+class Stream:
+    """What an agent iterates: batches, or with `events()` single events of the agent's type."""
+
+    def __init__(self) -> None:
+        self._batches: asyncio.Queue[Batch] = asyncio.Queue(1)
+        self._done = asyncio.Event()
+        self._batch: Batch | None = None
+        self._position = 0
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self
+
+    async def __anext__(self) -> Batch:
+        self._batch = None
+        self._done.set()
+        self._batch = await self._batches.get()
+        return self._batch
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Each event as an object of its type, in order; emit from it with `stream.emit(event)`."""
+        async for batch in self:
+            for self._position, event in enumerate(batch.events()):
+                yield event
+
+    def emit(self, event: Event) -> None:
+        """Stage one event, caused by the one that `events()` has given last."""
+        assert self._batch is not None, "emit() is for use inside the loop over events()"
+        row = self._batch.frame[self._position].select(TIME, OFFSET)
+        fields = {name: [getattr(event, name)] for name in event.__struct_fields__}
+        self._batch.emit(type(event), pl.DataFrame(fields).with_columns(row[TIME], row[OFFSET]))
+
+    async def deliver(self, batch: Batch) -> None:
+        """Hand over a batch."""
+        self._done.clear()
+        self._position = 0
+        self._batches.put_nowait(batch)
+
+    async def done(self) -> None:
+        """Wait until the agent asks for the next batch."""
+        await self._done.wait()
+
+
+class AgentRunner:
+    """One agent: its function, and the task that runs it.
+
+    attempts_max: how often a single event is tried before it becomes a dead letter; at least 1.
+    """
+
+    def __init__(self, name: str, cls: type[Event], function: AgentFunction, *, attempts_max: int = 3) -> None:
+        self.name = name
+        self.cls = cls
+        self._function = function
+        self._attempts_max = attempts_max
+        self._stream = Stream()
+        self._task: asyncio.Future[None] | None = None
+
+    async def run(self, batch: Batch) -> Outcome:
+        """Let the agent work on a batch; what it fails on is told, the rest goes through."""
+        outcome = Outcome()
+        pending = [(batch.part(0, len(batch)), 1)]
+        while pending:
+            part, attempt = pending.pop()
+            part.agent = self.name
+            error = await self._try(part)
+            if error is None:
+                outcome.emissions += part.emissions
+            elif len(part) > 1:
+                half = len(part) // 2
+                pending += [(part.part(half, len(part) - half), 1), (part.part(0, half), 1)]
+            elif attempt < self._attempts_max:
+                pending.append((part.part(0, 1), attempt + 1))
+            else:
+                reason = f"{type(error).__name__}: {error}"
+                trace = "".join(traceback.format_exception(error))
+                outcome.failures.append(Failure(int(part.rows[0]), reason, trace, attempt))
+        return outcome
+
+    async def stop(self) -> None:
+        """End the agent's task."""
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _try(self, batch: Batch) -> Exception | None:
+        """Give the agent one batch; the error that it ended with, or None."""
+        if self._task is None or self._task.done():
+            self._stream = Stream()
+            self._task = asyncio.ensure_future(self._function(self._stream))
+            await self._until_done(self._task)  # it asks for its first batch
+        if not self._task.done():
+            await self._stream.deliver(batch)
+            await self._until_done(self._task)
+        if not self._task.done():
+            return None
+        error = None if self._task.cancelled() else self._task.exception()
+        if error is None:
+            return AgentReturnedError(f"agent {self.name} has returned; let it loop over its stream for ever")
+        if not isinstance(error, Exception):
+            raise error
+        return error
+
+    async def _until_done(self, task: asyncio.Future[None]) -> None:
+        done = asyncio.ensure_future(self._stream.done())
+        try:
+            await asyncio.wait([task, done], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            done.cancel()

@@ -1,0 +1,36 @@
+"""The smallest value of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from app.engine.aggregates.aggregate import Aggregate
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum(Aggregate):
+    """Nulls do not count; the minimum of nothing is null. Numbers, texts and times can be compared."""
+
+    def partial(self, name: str) -> list[pl.Expr]:
+        return [self.values().min().alias(name)]
+
+    def merge(self, name: str) -> list[pl.Expr]:
+        return [pl.col(name).min()]
+
+    def result(self, name: str) -> pl.Expr:
+        return pl.col(name)
+
+    def result_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
+        assert self.column is not None
+        column_type = schema[self.column]
+        if column_type.is_nested():
+            raise ValueError(f"minimum({self.column!r}) needs values that can be compared, not {column_type}")
+        return column_type
+
+
+def minimum(column: str, *, where: pl.Expr | None = None) -> Minimum:
+    """The smallest value of a column, over all events or those that meet the condition."""
+    return Minimum(column, where)

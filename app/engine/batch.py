@@ -1,0 +1,111 @@
+"""What an agent gets: the events of one type in one fetch, as columns; its effects are only staged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from app.engine.table import TIME
+from app.events.event import Event, schema
+
+OFFSET = "_offset"
+"""The hidden column of every batch: the record's offset in its partition."""
+
+
+class EmitError(ValueError):
+    """An agent emits what is not an event of the given type; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Emission:
+    """Events of one type to be produced with the checkpoint.
+
+    frame: the type's fields. ids: String, unique per event and the same after a replay. times: Int64, ms.
+    """
+
+    cls: type[Event]
+    frame: pl.DataFrame
+    ids: pl.Series
+    times: pl.Series
+    source: str
+
+
+@dataclass
+class Batch:
+    """Events of one type from one fetch of one partition.
+
+    frame: the type's fields, `_time` (event time, ms) and `_offset`. rows: the record numbers in the fetch.
+    Nothing that an agent does with a batch is visible before the checkpoint that holds it.
+    """
+
+    cls: type[Event]
+    topic: str
+    partition: int
+    frame: pl.DataFrame
+    rows: np.ndarray[Any, Any]
+    agent: str = ""
+    emissions: list[Emission] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def emit(self, cls: type[Event], frame: pl.DataFrame) -> None:
+        """Stage one event of type `cls` per row of `frame`.
+
+        frame must have the type's fields. Where it keeps `_time` and `_offset`, the new events have the
+        time of the ones they come from, and ids that stay the same however the stream is cut into batches.
+
+        Raises EmitError when a field is missing or has another type.
+        """
+        if frame.is_empty():
+            return
+        fields = _fields_of(cls, frame)
+        count = len(frame)
+        last = self.frame[TIME].max() if len(self.frame) else 0
+        times = frame[TIME] if TIME in frame.columns else pl.Series([last]).new_from_index(0, count)
+        origin = f"{self.agent}:{self.topic}:{self.partition}:"
+        if OFFSET in frame.columns:
+            position = frame.select(
+                pl.concat_str(
+                    pl.lit(origin), OFFSET, pl.lit("-"), pl.int_range(pl.len()).over(OFFSET), pl.lit(f"-{len(self.emissions)}")
+                )
+            ).to_series()
+        else:
+            first = self.frame[OFFSET].min() if len(self.frame) else 0
+            position = pl.Series([f"{origin}{first}-{len(self.emissions)}-{row}" for row in range(count)])
+        self.emissions.append(Emission(cls, fields, position, times.cast(pl.Int64), self.agent))
+
+    def part(self, start: int, length: int) -> Batch:
+        """A slice of the batch, without the effects."""
+        return Batch(
+            self.cls,
+            self.topic,
+            self.partition,
+            self.frame.slice(start, length),
+            self.rows[start : start + length],
+            self.agent,
+        )
+
+    def events(self) -> list[Event]:
+        """The events as objects of their type, in order."""
+        fields = self.frame.select(self.cls.__struct_fields__)
+        return msgspec.convert(fields.to_dicts(), list[self.cls])  # type: ignore[name-defined]
+
+
+def _fields_of(cls: type[Event], frame: pl.DataFrame) -> pl.DataFrame:
+    """The type's fields out of the frame, in the type's order and types."""
+    kinds = schema(cls)
+    required = {info.name for info in msgspec.structs.fields(cls) if info.required}
+    missing = sorted(required - set(frame.columns))
+    if missing:
+        raise EmitError(
+            f"{cls.__name__} needs {', '.join(missing)}; the frame has only {', '.join(frame.columns)}"
+        )
+    try:
+        return frame.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in frame.columns)
+    except pl.exceptions.PolarsError as error:
+        raise EmitError(f"{cls.__name__}: {error}") from error

@@ -1,0 +1,65 @@
+"""Dead letters and late events: the original record, with the reason beside it in headers."""
+
+from __future__ import annotations
+
+from app.codecs.record_batch import Records
+from app.engine.checkpoint import Record
+
+PREFIX = "headrace_"
+
+
+def dead_letter(
+    topic: str,
+    records: Records,
+    row: int,
+    *,
+    source: tuple[str, int],
+    stage: str,
+    reason: str,
+    attempts: int = 1,
+    traceback: str | None = None,
+    agent: str | None = None,
+) -> Record:
+    """The record of one event that could not be handled.
+
+    Key, value and headers are the original's, byte by byte; the headers `headrace_*` say where it came
+    from, at which stage (decode, agent) it failed, why, and after how many attempts.
+    """
+    facts = {
+        "stage": stage,
+        "reason": reason,
+        "topic": source[0],
+        "partition": str(source[1]),
+        "offset": str(int(records.offset[row])),
+        "attempts": str(attempts),
+    }
+    if agent is not None:
+        facts["agent"] = agent
+    if traceback is not None:
+        facts["traceback"] = traceback
+    return _original(topic, records, row, facts)
+
+
+def late_event(
+    topic: str, records: Records, row: int, *, source: tuple[str, int], table: str, stream_time: int
+) -> Record:
+    """The record of one event that came after its window had closed."""
+    facts = {
+        "table": table,
+        "topic": source[0],
+        "partition": str(source[1]),
+        "offset": str(int(records.offset[row])),
+        "stream_time": str(stream_time),
+    }
+    return _original(topic, records, row, facts)
+
+
+def _original(topic: str, records: Records, row: int, facts: dict[str, str]) -> Record:
+    added = [(PREFIX + name, value.encode()) for name, value in facts.items()]
+    return Record(
+        topic,
+        records.key(row),
+        records.value(row),
+        [*records.headers(row), *added],
+        timestamp=int(records.timestamp[row]),
+    )

@@ -1,0 +1,390 @@
+"""The engine of one worker: fetches in, checkpoints out. No I/O, no clock, no threads of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import polars as pl
+
+from app.codecs.record_batch import Fetch, parse
+from app.engine import names
+from app.engine.batch import Batch, Emission
+from app.engine.checkpoint import Checkpoint, Record, SenderState
+from app.engine.dead_letter import late_event
+from app.engine.intake import Intake
+from app.engine.repartition import Sender, received
+from app.engine.source import Decoded, Limits, Source
+from app.engine.table import Table
+from app.engine.table_partition import Change, TablePartition
+from app.engine.watermark import Progress
+from app.events.catalogue import Catalogue
+from app.events.event import Event, event_type
+
+TopicPartition = tuple[str, int]
+ReadSegments = Callable[[str, int, list[bytes]], list[bytes]]
+"""(table, partition, keys of segments) to their bytes."""
+
+
+@dataclass
+class Work:
+    """What one fetch has become: staged as a whole, or dropped as a whole."""
+
+    fetch: Fetch
+    era: _Era
+    events: int = 0
+    decoded: Decoded | None = None
+    records: list[Record] = field(default_factory=list)
+    dead_letters: int = 0
+    taken: list[tuple[str, pl.DataFrame | None, int]] = field(default_factory=list)
+    received: list[tuple[str, int, Progress, pl.DataFrame | None]] = field(default_factory=list)
+    late_events: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> Sequence[Batch]:
+        """The batches that agents may want."""
+        return () if self.decoded is None else self.decoded.batches
+
+
+@dataclass
+class _Era:
+    """What computing depends on since the last reset; work of an earlier era is dropped."""
+
+    next_offsets: dict[TopicPartition, int]
+    intakes: dict[TopicPartition, Intake] = field(default_factory=dict)
+
+
+@dataclass
+class Staged:
+    """What has been staged since the last checkpoint was frozen."""
+
+    positions: dict[TopicPartition, int] = field(default_factory=dict)
+    partials: dict[TopicPartition, list[pl.DataFrame]] = field(default_factory=dict)
+    progress: dict[TopicPartition, dict[int, Progress]] = field(default_factory=dict)
+    outgoing: dict[TopicPartition, list[pl.DataFrame]] = field(default_factory=dict)
+    stream_times: dict[TopicPartition, Progress] = field(default_factory=dict)
+    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint({}))
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Limits of the state: bytes of a segment, and runs of one size class before they are merged."""
+
+    segment_bytes_max: int = 512 * 1024
+    fan_in: int = 8
+
+
+class Processor:
+    """Runs tables over the partitions that this worker owns.
+
+    The shell drives it: `compute` turns a fetch into work (may run in another thread, one at a time),
+    `stage` takes the work, `freeze` cuts a checkpoint between two works, `prepare` makes it (in another
+    thread), and `commit` makes it the state once its transaction has committed. To abort, `reset` to the
+    committed state and read again from the committed positions.
+    """
+
+    def __init__(
+        self,
+        app_id: str,
+        catalogue: Catalogue,
+        tables: Iterable[Table],
+        agent_types: Iterable[type[Event]] = (),
+        *,
+        limits: Limits = Limits(),
+        sizes: Sizes = Sizes(),
+    ) -> None:
+        self.app_id = app_id
+        self.tables = {table.name: table for table in tables}
+        self._sizes = sizes
+        self._sources = _sources(app_id, catalogue, self.tables.values(), agent_types, limits)
+        self._repartition = {
+            names.repartition_topic(app_id, table.name): table
+            for table in self.tables.values()
+            if not table.aligned
+        }
+        self._partition_counts: dict[str, int] = {}
+        self._partitions: dict[TopicPartition, TablePartition] = {}
+        self._committed_times: dict[TopicPartition, Progress] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._era = _Era({})
+        self._senders: dict[TopicPartition, Sender] = {}
+        self._staged = Staged()
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics to read: those of the events that somebody wants, and of partial aggregates."""
+        return [*self._sources, *self._repartition]
+
+    def position(self, topic: str, partition: int) -> int | None:
+        """The next offset that the engine takes of a partition; None: it does not own it."""
+        return self._positions.get((topic, partition))
+
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        partition_counts: Mapping[str, int],
+        partitions: Mapping[TopicPartition, TablePartition],
+        stream_times: Mapping[TopicPartition, Progress],
+    ) -> None:
+        """Take over the committed state of all partitions that this worker owns from now on.
+
+        positions: next offset per (topic, partition). partition_counts: of each topic that is read.
+        partitions: state per (table, partition). stream_times: per (table, source partition).
+        """
+        self._partition_counts = dict(partition_counts)
+        self._partitions = dict(partitions)
+        self._committed_times = dict(stream_times)
+        for (name, number), item in self._partitions.items():
+            if item.table.aligned:
+                self._committed_times[(name, number)] = Progress(item.stream_time(number))
+        self.reset(positions)
+
+    def reset(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Drop all that is not committed, and go on from these positions."""
+        self._positions = dict(positions)
+        self._era = _Era(dict(positions))
+        self._senders = {}
+        self._staged = Staged()
+
+    def table_partition(self, table: str, partition: int) -> TablePartition:
+        """A fresh, empty state for one partition of a table, to be loaded and assigned."""
+        item = self.tables[table]
+        senders = (partition,) if item.aligned else range(self._partition_counts[item.topic])
+        return TablePartition(
+            item,
+            partition,
+            senders,
+            fan_in=self._sizes.fan_in,
+            segment_bytes_max=self._sizes.segment_bytes_max,
+        )
+
+    def set_partition_counts(self, partition_counts: Mapping[str, int]) -> None:
+        """Say how many partitions each topic has."""
+        self._partition_counts = dict(partition_counts)
+
+    def compute(self, fetch: Fetch) -> Work | None:
+        """Decode a fetch and reduce it to partials; None: it does not follow on what was computed before.
+
+        Raises CorruptRecordBatch when the bytes are damaged; the fetch may then be computed again.
+        """
+        era, here = self._era, (fetch.topic, fetch.partition)
+        if era.next_offsets.get(here) != fetch.start:
+            return None
+        work = self._receive(fetch, era) if fetch.topic in self._repartition else self._read(fetch, era)
+        era.next_offsets[here] = fetch.end
+        return work
+
+    def _read(self, fetch: Fetch, era: _Era) -> Work:
+        work = Work(fetch, era)
+        work.decoded = decoded = self._sources[fetch.topic].decode(fetch)
+        work.records += decoded.dead_letters
+        work.dead_letters = len(decoded.dead_letters)
+        work.events = len(decoded.records.offset)
+        for batch in decoded.batches:
+            for table in self.tables.values():
+                if table.source is batch.cls:
+                    self._take(work, table, batch)
+        return work
+
+    def _receive(self, fetch: Fetch, era: _Era) -> Work:
+        work = Work(fetch, era)
+        table = self._repartition[fetch.topic].name
+        for sender, progress, partials in received(parse(fetch, check_crc=True)):
+            work.received.append((table, sender, progress, partials))
+        return work
+
+    def _take(self, work: Work, table: Table, batch: Batch) -> None:
+        key = (table.name, batch.partition)
+        intake = work.era.intakes.get(key)
+        if intake is None:
+            committed = self._committed_times.get(key)
+            intake = work.era.intakes[key] = Intake(table, committed.time if committed else None)
+        taken = intake.take(batch.frame)
+        work.taken.append((table.name, taken.partial, taken.stream_time))
+        if taken.late is not None:
+            assert work.decoded is not None
+            work.late_events[table.name] = work.late_events.get(table.name, 0) + len(taken.late)
+            topic = names.late_topic(self.app_id, table.name)
+            for number in taken.late.to_list():
+                work.records.append(
+                    late_event(
+                        topic,
+                        work.decoded.records,
+                        int(batch.rows[number]),
+                        source=(batch.topic, batch.partition),
+                        table=table.name,
+                        stream_time=taken.stream_time,
+                    )
+                )
+
+    def stage(self, work: Work, emissions: Iterable[Emission] = (), dead_letters: Iterable[Record] = ()) -> bool:
+        """Take the work and what the agents made of it; False: it does not follow on, and is dropped."""
+        fetch, staged = work.fetch, self._staged
+        here = (fetch.topic, fetch.partition)
+        if work.era is not self._era or self._positions.get(here) != fetch.start:
+            return False
+        self._positions[here] = staged.positions[here] = fetch.end
+        for name, partial, stream_time in work.taken:
+            key = (name, fetch.partition)
+            staged.stream_times[key] = Progress(stream_time)
+            if partial is not None:
+                staged.outgoing.setdefault(key, []).append(partial)
+                staged.bytes += int(partial.estimated_size())
+        for name, sender, progress, partials in work.received:
+            key = (name, fetch.partition)
+            staged.progress.setdefault(key, {})[sender] = progress
+            if partials is not None:
+                staged.partials.setdefault(key, []).append(partials)
+                staged.bytes += int(partials.estimated_size())
+        checkpoint = staged.checkpoint
+        letters = list(dead_letters)
+        checkpoint.records += work.records
+        checkpoint.records += letters
+        checkpoint.dead_letters += work.dead_letters + len(letters)
+        checkpoint.emissions += emissions
+        checkpoint.events += work.events
+        for name, late in work.late_events.items():
+            checkpoint.late_events[name] = checkpoint.late_events.get(name, 0) + late
+        return True
+
+    def mark_idle(self, topic: str, partition: int) -> None:
+        """The partition has had nothing for so long that its tables' watermarks need not wait for it."""
+        for table in self.tables.values():
+            if table.topic == topic and not table.aligned:
+                key = (table.name, partition)
+                known = self._staged.stream_times.get(key) or self._committed_times.get(key)
+                if known is None or not known.idle:
+                    self._staged.stream_times[key] = Progress(known.time if known else None, idle=True)
+
+    @property
+    def staged_bytes(self) -> int:
+        """About how much memory the staged partials take."""
+        return self._staged.bytes
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a checkpoint would hold anything."""
+        return bool(self._staged.positions or self._staged.stream_times)
+
+    def freeze(self) -> Staged:
+        """Cut a checkpoint: take what is staged, and begin anew."""
+        staged, self._staged = self._staged, Staged()
+        if not staged.positions and self._positions:  # a commit needs an offset, to learn its outcome by
+            first = min(self._positions)
+            staged.positions[first] = self._positions[first]
+        staged.checkpoint.positions = staged.positions
+        return staged
+
+    def prepare(self, staged: Staged, read: ReadSegments) -> Checkpoint:
+        """Merge, close windows, encode. Reads committed segments with `read`; changes nothing."""
+        checkpoint = staged.checkpoint
+        for (name, partition), progress in staged.stream_times.items():
+            key = (name, partition)
+            partials = staged.outgoing.get(key, [])
+            if self.tables[name].aligned:
+                staged.partials[key] = partials
+                staged.progress[key] = {partition: progress}
+            else:
+                self._send(checkpoint, key, partials, progress)
+        positions = {f"{topic}/{number}": offset for (topic, number), offset in staged.positions.items()}
+        for key in staged.partials.keys() | staged.progress.keys():
+            table, number = key
+            change = self._partitions[key].prepare(
+                staged.partials.get(key, ()),
+                staged.progress.get(key, {}),
+                lambda keys, table=table, number=number: read(table, number, keys),  # type: ignore[misc]
+                positions,
+            )
+            if change is not None:
+                self._finish(checkpoint, change)
+        return checkpoint
+
+    def _send(
+        self, checkpoint: Checkpoint, key: TopicPartition, partials: list[pl.DataFrame], progress: Progress
+    ) -> None:
+        """Send a source partition's partials to the owners of their keys."""
+        table = self.tables[key[0]]
+        sender = self._senders.get(key)
+        if sender is None:
+            sender = self._senders[key] = Sender(
+                table,
+                names.repartition_topic(self.app_id, table.name),
+                key[1],
+                self._partition_counts[table.topic],
+                self._sizes.segment_bytes_max,
+            )
+        checkpoint.records += sender.records(table.merge(partials) if partials else None, progress)
+        if self._committed_times.get(key) != progress:
+            checkpoint.sender_states.append(
+                SenderState(table.name, key[1], SENDER_KEY, msgspec.json.encode(progress))
+            )
+
+    def _finish(self, checkpoint: Checkpoint, change: Change) -> None:
+        """Make derived events of closed windows, and late records of partials that came too late."""
+        checkpoint.changes.append(change)
+        table = change.table
+        for rows in change.closed:
+            if table.emit is not None and len(rows):
+                checkpoint.emissions.append(_window_emission(table, change.partition, rows))
+        for partials in change.late:
+            late = int(partials["_events"].sum())
+            checkpoint.late_events[table.name] = checkpoint.late_events.get(table.name, 0) + late
+            topic = names.late_topic(self.app_id, table.name)
+            headers = [("headrace_table", table.name.encode()), ("headrace_partial", b"1")]
+            for line in partials.write_ndjson().splitlines():
+                checkpoint.records.append(Record(topic, None, line.encode(), headers))
+
+    def commit(self, staged: Staged, checkpoint: Checkpoint) -> None:
+        """The transaction has committed: make it the state."""
+        for change in checkpoint.changes:
+            self._partitions[(change.table.name, change.partition)].apply(change)
+        self._committed_times.update(staged.stream_times)
+
+    def partitions_of(self, table: str) -> list[TablePartition]:
+        """The partitions of a table that this worker owns."""
+        return [item for (name, _), item in self._partitions.items() if name == table]
+
+
+SENDER_KEY = b"t"
+"""The changelog key of a source partition's stream time."""
+
+
+def _window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emission:
+    assert table.emit is not None
+    ids = rows.select(
+        pl.concat_str(
+            pl.lit(f"{table.name}:{partition}:"),
+            pl.col("window_start"),
+            pl.lit(":"),
+            table.key_text(rows),
+        )
+    ).to_series()
+    times = rows["window_end"] - 1  # inside the window, so that a minute's total belongs to its minute
+    return Emission(table.emit, table.derived(rows), ids, times, table.name)
+
+
+def _sources(
+    app_id: str,
+    catalogue: Catalogue,
+    tables: Iterable[Table],
+    agent_types: Iterable[type[Event]],
+    limits: Limits,
+) -> dict[str, Source]:
+    """A source per topic that is read, with the fields that tables and agents use."""
+    columns: dict[type[Event], set[str]] = {}
+    for table in tables:
+        columns.setdefault(table.source, set()).update(table.columns_read())
+    for cls in agent_types:
+        columns.setdefault(cls, set()).update(cls.__struct_fields__)
+    return {
+        topic: Source(
+            topic,
+            catalogue.of_topic(topic),
+            columns,
+            dead_letter_topic=names.dead_letter_topic(app_id),
+            limits=limits,
+        )
+        for topic in dict.fromkeys(event_type(cls).topic for cls in columns)
+    }

@@ -1,0 +1,81 @@
+"""Partial aggregates on their way to the owner of their key, with the sender's progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from app.codecs.murmur2 import partitions
+from app.codecs.record_batch import Records
+from app.engine import segment
+from app.engine.checkpoint import Record
+from app.engine.table import Table
+from app.engine.watermark import Progress
+
+_SENDER, _TIME, _IDLE = "sender", "stream_time", "idle"
+
+
+class Sender:
+    """Sends one source partition's partials of one table to the partitions of the repartition topic.
+
+    Progress alone is sent only when it can matter: when stream time has passed the close of another
+    window, or the partition has become idle.
+    """
+
+    def __init__(self, table: Table, topic: str, partition: int, partition_count: int, bytes_max: int) -> None:
+        self._table = table
+        self._topic = topic
+        self._partition = partition
+        self._count = partition_count
+        self._bytes_max = bytes_max
+        self._told: list[tuple[int | None, bool] | None] = [None] * partition_count
+
+    def records(self, merged: pl.DataFrame | None, progress: Progress) -> Iterator[Record]:
+        """The records of one checkpoint. merged: partials, one row per window and key."""
+        parts: dict[int, pl.DataFrame] = {}
+        if merged is not None and len(merged):
+            target = partitions(self._table.key_text(merged), self._count)
+            parts = {
+                key[0]: part.drop("_partition")
+                for key, part in merged.with_columns(target.alias("_partition"))
+                .partition_by("_partition", as_dict=True)
+                .items()
+            }
+        news = (self._closed_to(progress), progress.idle)
+        for target_partition in range(self._count):
+            part = parts.get(target_partition)
+            chunks = [] if part is None else segment.encode(part, self._bytes_max)
+            if not chunks and self._told[target_partition] != news:
+                chunks = [b""]
+            if chunks:
+                self._told[target_partition] = news
+            for chunk in chunks:
+                yield self._record(target_partition, chunk, progress)
+
+    def _closed_to(self, progress: Progress) -> int | None:
+        if progress.time is None:
+            return None
+        window = self._table.window
+        return window.pane_of(progress.time - window.grace_ms)
+
+    def _record(self, partition: int, value: bytes, progress: Progress) -> Record:
+        headers = [
+            (_SENDER, str(self._partition).encode()),
+            (_TIME, b"" if progress.time is None else str(progress.time).encode()),
+            (_IDLE, b"1" if progress.idle else b"0"),
+        ]
+        return Record(self._topic, None, value, headers, partition)
+
+
+def received(records: Records) -> Iterator[tuple[int, Progress, pl.DataFrame | None]]:
+    """Read back what senders sent: (sender, its progress, partials or None)."""
+    for row in range(len(records.offset)):
+        headers = dict(records.headers(row))
+        time = headers[_TIME] or b""
+        value = records.value(row)
+        yield (
+            int(headers[_SENDER] or b""),
+            Progress(int(time) if time else None, headers[_IDLE] == b"1"),
+            segment.decode(value) if value else None,
+        )

@@ -1,0 +1,53 @@
+"""Where segments live on this machine: the protocol that every store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass
+class StoreWrite:
+    """Changes to one table partition: deletes, then puts; and the changelog offset up to which it then is."""
+
+    table: str
+    partition: int
+    puts: dict[bytes, bytes] = field(default_factory=dict)
+    deletes: list[bytes] = field(default_factory=list)
+    changelog_offset: int | None = None
+
+
+class MissingSegmentError(KeyError):
+    """A segment that the state names is not in the store: it was replaced meanwhile, or the store is damaged."""
+
+
+class Store(Protocol):
+    """Holds committed segments; a write is atomic over all its parts.
+
+    It may lag behind the changelog after a crash, and never runs ahead of it.
+    """
+
+    def read(self, table: str, partition: int, keys: list[bytes]) -> list[bytes]:
+        """The values of these keys, in their order. MissingSegmentError: one is not there."""
+        ...
+
+    def get(self, table: str, partition: int, key: bytes) -> bytes | None:
+        """The value of one key, or None."""
+        ...
+
+    def keys(self, table: str, partition: int) -> list[bytes]:
+        """All keys of a table partition, in their order."""
+        ...
+
+    def changelog_offset(self, table: str, partition: int) -> int | None:
+        """The next changelog offset that the store does not hold yet; None: it holds nothing."""
+        ...
+
+    def write(self, writes: Iterable[StoreWrite]) -> None:
+        """Apply all changes in one atomic step."""
+        ...
+
+    def clear(self, table: str, partition: int) -> None:
+        """Forget a table partition."""
+        ...

@@ -1,0 +1,183 @@
+"""The table language: what a user declares, and the Polars expressions that follow from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from app.engine.aggregates import EVENTS, Aggregate
+from app.engine.windows import Tumbling
+from app.events.event import Event, event_type, schema
+
+PANE = "_pane"
+"""The hidden column of every partial: the start of the window (ms)."""
+TIME = "_time"
+"""The hidden column of every batch: the event time (ms)."""
+WINDOW_START, WINDOW_END = "window_start", "window_end"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+
+
+class TableDefinitionError(TypeError):
+    """A table is defined in a way that cannot work; the message says what to change."""
+
+
+class Table:
+    """A windowed aggregate of events, kept per key and read live.
+
+    name:    durable: the changelog and other topics are named after it.
+    source:  the event type that feeds it; its agent comes with the table.
+    by:      the key, one or several fields of the source.
+    window:  such as tumbling("1m", grace="10s").
+    columns: name to aggregate.
+    emit:    an event type that is emitted per key when a window closes; its fields are taken by name
+             from the key, the columns, window_start and window_end (ms).
+
+    Raises TableDefinitionError when it cannot work.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        source: type[Event],
+        by: str | Sequence[str],
+        window: Tumbling,
+        columns: Mapping[str, Aggregate],
+        emit: type[Event] | None = None,
+        description: str = "",
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.by = (by,) if isinstance(by, str) else tuple(by)
+        self.window = window
+        self.columns = dict(columns)
+        self.emit = emit
+        self.description = description or _first_line(source)
+        self._check()
+        source_schema = schema(source)
+        self._keys = list(self.by)
+        self._partial = [pl.len().cast(pl.Int64).alias(EVENTS)]
+        self._merge = [pl.col(EVENTS).sum()]
+        for column, aggregate in self.columns.items():
+            self._partial += aggregate.partial(column)
+            self._merge += aggregate.merge(column)
+        self.row_schema = {
+            WINDOW_START: pl.Int64(),
+            WINDOW_END: pl.Int64(),
+            **{key: source_schema[key] for key in self.by},
+            **{name: item.result_type(source_schema) for name, item in self.columns.items()},
+        }
+        self._check_emit()
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the table's key is its topic's key, so that no repartition is needed."""
+        return self.by == (event_type(self.source).key,)
+
+    @property
+    def topic(self) -> str:
+        """The topic of the source events."""
+        return event_type(self.source).topic
+
+    def columns_read(self) -> set[str]:
+        """The fields of the source that the table needs."""
+        return set(self.by).union(*(aggregate.columns_read() for aggregate in self.columns.values()))
+
+    def partial(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Reduce events to one row per window and key.
+
+        frame: the source's fields and `_time` (ms). Gives `_pane`, the keys, `_events` and the partial columns.
+        """
+        times = frame[TIME]
+        first, last = self.window.pane_of(times.min()), self.window.pane_of(times.max())  # type: ignore[arg-type]
+        if first == last:  # the usual case: one window, so that only the key needs grouping
+            grouped = frame.group_by(self._keys).agg(self._partial)
+            return grouped.select(pl.lit(first, pl.Int64).alias(PANE), pl.all())
+        return frame.group_by(self.window.pane(pl.col(TIME)).alias(PANE), *self._keys).agg(self._partial)
+
+    def merge(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Reduce partials to one row per window and key. At least one frame must be given."""
+        if len(partials) == 1:
+            return partials[0]
+        return pl.concat(partials).group_by(PANE, *self._keys).agg(self._merge)
+
+    def result(self, merged: pl.DataFrame) -> pl.DataFrame:
+        """What readers see of merged partials: window_start, window_end, the keys, the columns."""
+        return merged.select(
+            pl.col(PANE).alias(WINDOW_START),
+            (pl.col(PANE) + self.window.size_ms).alias(WINDOW_END),
+            *self._keys,
+            *(aggregate.result(name) for name, aggregate in self.columns.items()),
+        )
+
+    def derived(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The fields of the derived event for each result row, in the order of its definition."""
+        assert self.emit is not None
+        return rows.select(name for name in self.emit.__struct_fields__ if name in self.row_schema)
+
+    def key_text(self, frame: pl.DataFrame) -> pl.Series:
+        """The key of each row as text: a single string as it is, otherwise as JSON. No two keys share one."""
+        if len(self.by) == 1 and self.row_schema[self.by[0]] == pl.String():
+            return frame[self.by[0]].fill_null("\0")
+        return frame.select(pl.struct(self._keys).struct.json_encode()).to_series()
+
+    def _check(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise TableDefinitionError(
+                f"table name {self.name!r}: use lower-case letters, digits and underscores, as in 'revenue_per_minute'"
+            )
+        fields = schema(self.source)
+        if not self.by or len(set(self.by)) != len(self.by):
+            raise self._error("by= needs one or several different fields of the source")
+        self._check_fields("by=", self.by, fields)
+        for name, aggregate in self.columns.items():
+            if not isinstance(aggregate, Aggregate):
+                raise self._error(f"column {name!r} is {aggregate!r}; it must be an aggregate such as count()")
+            if name.startswith("_") or name in (*self.by, WINDOW_START, WINDOW_END):
+                raise self._error(f"column {name!r} has a name that is taken or reserved; choose another one")
+            self._check_fields(f"column {name!r}", aggregate.columns_read(), fields)
+            try:
+                aggregate.result_type(fields)
+            except ValueError as error:
+                raise self._error(f"column {name!r}: {error}") from None
+        if not self.columns:
+            raise self._error("columns= is empty; give at least one aggregate, as in {'events': count()}")
+
+    def _check_fields(self, what: str, names: Any, fields: Mapping[str, Any]) -> None:
+        for name in names:
+            if name not in fields:
+                raise self._error(
+                    f"{what} names {name!r}, which is no field of {self.source.__name__}; "
+                    f"there are: {', '.join(fields)}"
+                )
+
+    def _check_emit(self) -> None:
+        if self.emit is None:
+            return
+        kinds = schema(self.emit)
+        for info in msgspec.structs.fields(self.emit):
+            field, kind, given = info.name, kinds[info.name], self.row_schema.get(info.name)
+            if given is None and not info.required:
+                continue
+            if given is None:
+                raise self._error(
+                    f"emit={self.emit.__name__} has the field {field!r}, which the table does not give; "
+                    f"it gives: {', '.join(self.row_schema)}"
+                )
+            if given != kind and not (given.is_integer() and kind.is_float()):
+                raise self._error(f"emit={self.emit.__name__}: field {field!r} is {kind}, but the table gives {given}")
+
+    def _error(self, message: str) -> TableDefinitionError:
+        return TableDefinitionError(f"table {self.name!r}: {message}")
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r})"
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]

@@ -1,0 +1,42 @@
+"""Where partitions begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, TopicPartition
+
+
+class PartitionEnds:
+    """Asks the broker for the first and next offsets of partitions (blocks)."""
+
+    def __init__(self, bootstrap_servers: str, app_id: str, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._options = {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": f"{app_id}-ends",
+            "enable.auto.commit": False,
+        }
+
+    def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offset of the oldest record that is kept."""
+        return {here: ends[0] for here, ends in self._ask(partitions).items()}
+
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offset that the next record will have."""
+        return {here: ends[1] for here, ends in self._ask(partitions).items()}
+
+    def _ask(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        wanted = list(partitions)
+        if not wanted:
+            return {}
+        consumer = Consumer(self._options)
+        try:
+            return {
+                (topic, partition): consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=self._timeout_s
+                )
+                for topic, partition in wanted
+            }
+        finally:
+            consumer.close()

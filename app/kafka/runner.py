@@ -1,0 +1,397 @@
+"""Drives the engine inside a Faust worker: fetches to work, work to checkpoints, checkpoints to Kafka.
+
+Three threads share the work: the event loop (Faust, agents), one thread that decodes and groups, and one
+that makes and publishes checkpoints. While a checkpoint is under way the next one is already filling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from app.codecs.record_batch import CorruptRecordBatch, Fetch
+from app.engine import names
+from app.engine.agent import AgentRunner
+from app.engine.batch import Batch, Emission
+from app.engine.checkpoint import Checkpoint, Record
+from app.engine.dead_letter import dead_letter
+from app.engine.processor import SENDER_KEY, Processor, Staged, TopicPartition, Work
+from app.engine.store import Store, StoreWrite
+from app.engine.table_partition import META_KEY, TablePartition
+from app.engine.watermark import Progress
+from app.kafka.changelog import ChangelogRestore
+from app.kafka.publisher import AbortedError, Membership, Offsets, Publisher
+
+log = structlog.get_logger(__name__)
+
+_STUCK_S = 2.0
+
+
+class ConsumerControl(Protocol):
+    """What the runner needs of the consumer."""
+
+    def membership(self) -> Membership:
+        """This worker's place in the group now."""
+        ...
+
+    async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions again from these offsets."""
+        ...
+
+    def release(self, fetch: Fetch) -> None:
+        """The fetch's bytes are no longer needed."""
+        ...
+
+    def caught_up(self, topic: str, partition: int, position: int) -> bool:
+        """Whether the partition has nothing after this offset."""
+        ...
+
+
+class Observer(Protocol):
+    """Told of what happens, for the metrics."""
+
+    def fetched(self, fetch: Fetch, events: int) -> None: ...
+    def checkpoint_done(self, checkpoint: Checkpoint, seconds: float, bytes_written: int) -> None: ...
+    def checkpoint_failed(self, reason: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often and how large: times in ms, sizes in bytes."""
+
+    checkpoint_interval_ms: int
+    checkpoint_bytes_max: int
+    idle_partition_ms: int
+    dead_letter_traceback_bytes_max: int
+
+
+@dataclass
+class _Ahead:
+    """Fetches that are being computed, in order."""
+
+    queue: asyncio.Queue[tuple[Fetch, asyncio.Future[Work | None]]] = field(
+        default_factory=lambda: asyncio.Queue(2)
+    )
+
+
+class Runner:
+    """One worker's engine. `pump` is the body of the Faust agent that reads all columnar topics."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        store: Store,
+        publisher: Publisher,
+        restore: ChangelogRestore,
+        agents: Iterable[AgentRunner],
+        consumer: ConsumerControl,
+        observer: Observer,
+        pace: Pace,
+        *,
+        first_offsets: Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]],
+        log_starts: Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.processor = processor
+        self._store = store
+        self._publisher = publisher
+        self._restore = restore
+        self._agents = list(agents)
+        self._consumer = consumer
+        self._observer = observer
+        self._pace = pace
+        self._first_offsets = first_offsets
+        self._log_starts = log_starts
+        self._clock = clock
+        self._ahead = _Ahead()
+        self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
+        self._checkpoint_thread = ThreadPoolExecutor(1, "headrace-checkpoint")
+        self._checkpointing = asyncio.Lock()
+        self._wanted = asyncio.Event()
+        self._room = asyncio.Event()
+        self._committed: dict[TopicPartition, int] = {}
+        self._last_event_at: dict[TopicPartition, float] = {}
+        self._stuck: dict[TopicPartition, tuple[int, float]] = {}
+        self._failures = 0
+        self._assigned = False
+        self.last_error: str | None = None
+        self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
+
+    # -- partitions come and go ------------------------------------------------------------------
+
+    async def assign(self, partitions: set[TopicPartition], counts: Mapping[str, int]) -> None:
+        """Own these partitions from now on: restore their tables, learn where to read on."""
+        self.processor.set_partition_counts(counts)
+        loop = asyncio.get_running_loop()
+        async with self._checkpointing:
+            state = await loop.run_in_executor(self._checkpoint_thread, self._load, partitions)
+            self._committed, tables, times = state
+            self.processor.assign(self._committed, counts, tables, times)
+            now = self._clock()
+            self._last_event_at = dict.fromkeys(self._committed, now)
+            self._assigned = bool(partitions)
+
+    def _load(
+        self, partitions: set[TopicPartition]
+    ) -> tuple[
+        dict[TopicPartition, int], dict[TopicPartition, TablePartition], dict[TopicPartition, Progress]
+    ]:
+        """Restore from the changelog and read the stable committed offsets (blocks)."""
+        self._publisher.ensure_open()
+        committed = {tp: offset for tp, (offset, _) in self._publisher.committed(partitions).items()}
+        owned: list[TopicPartition] = []
+        senders: list[TopicPartition] = []
+        for topic, partition in sorted(partitions):
+            for table in self.processor.tables.values():
+                if topic == names.repartition_topic(self.processor.app_id, table.name):
+                    owned.append((table.name, partition))
+                elif topic == table.topic:
+                    (owned if table.aligned else senders).append((table.name, partition))
+        started = time.monotonic()
+        parts = sorted({*owned, *senders})
+        records = self._restore.run(parts)
+        if records:
+            log.info("restored", records=records, parts=len(parts), seconds=round(time.monotonic() - started, 2))
+        tables: dict[TopicPartition, TablePartition] = {}
+        for name, partition in owned:
+            item = tables[(name, partition)] = self.processor.table_partition(name, partition)
+            item.load(self._store.keys(name, partition), self._store.get(name, partition, META_KEY))
+            _check_positions(item, committed)
+        times: dict[TopicPartition, Progress] = {}
+        for name, partition in senders:
+            value = self._store.get(name, partition, SENDER_KEY)
+            if value is not None:
+                times[(name, partition)] = msgspec.json.decode(value, type=Progress)
+        missing = [tp for tp in partitions if tp not in committed]
+        return {**self._first_offsets(missing), **committed}, tables, times
+
+    async def revoke(self) -> None:
+        """Give all partitions up: what is staged is published first if that is still possible."""
+        if not self._assigned:
+            return
+        await self.checkpoint()
+        async with self._checkpointing:
+            self._assigned = False
+            self._committed = {}
+            self.processor.assign({}, {}, {}, {})
+            for agent in self._agents:
+                await agent.stop()
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where to read on, per owned partition."""
+        return dict(self._committed)
+
+    # -- fetches to staged work ------------------------------------------------------------------
+
+    async def pump(self, fetches: AsyncIterable[Fetch]) -> None:
+        """Take fetches for ever; the next one is decoded while agents work on the one before."""
+        finisher = asyncio.ensure_future(self._finish_all())
+        loop = asyncio.get_running_loop()
+        try:
+            async for fetch in fetches:
+                future = loop.run_in_executor(self._engine_thread, self.processor.compute, fetch)
+                await self._ahead.queue.put((fetch, future))
+                if finisher.done():
+                    break
+        finally:
+            finisher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await finisher
+
+    async def _finish_all(self) -> None:
+        while True:
+            fetch, future = await self._ahead.queue.get()
+            try:
+                work = await future
+                if work is None:
+                    await self._out_of_order(fetch)
+                else:
+                    await self._finish(work)
+            except CorruptRecordBatch as error:
+                log.error("fetch.corrupt", error=str(error))
+                await asyncio.sleep(1)
+                async with self._checkpointing:
+                    await self._rewind()
+            finally:
+                self._consumer.release(fetch)
+
+    async def _finish(self, work: Work) -> None:
+        """Let the agents work on the batches, then stage everything at once."""
+        while self.processor.staged_bytes > self._pace.checkpoint_bytes_max:
+            self._room.clear()
+            self._wanted.set()
+            await self._room.wait()
+        emissions: list[Emission] = []
+        letters: list[Record] = []
+        for batch in work.batches:
+            for agent in self._agents:
+                if agent.cls is batch.cls:
+                    await self._run_agent(agent, batch, work, emissions, letters)
+        if self.processor.stage(work, emissions, letters):
+            here = (work.fetch.topic, work.fetch.partition)
+            if work.events or work.received:
+                self._last_event_at[here] = self._clock()
+            self._observer.fetched(work.fetch, work.events)
+            if self.processor.staged_bytes > self._pace.checkpoint_bytes_max:
+                self._wanted.set()
+
+    async def _run_agent(
+        self, agent: AgentRunner, batch: Batch, work: Work, emissions: list[Emission], letters: list[Record]
+    ) -> None:
+        outcome = await agent.run(batch)
+        emissions += outcome.emissions
+        assert work.decoded is not None
+        for failure in outcome.failures:
+            letters.append(
+                dead_letter(
+                    names.dead_letter_topic(self.processor.app_id),
+                    work.decoded.records,
+                    failure.row,
+                    source=(batch.topic, batch.partition),
+                    stage="agent",
+                    reason=failure.reason,
+                    attempts=failure.attempts,
+                    traceback=failure.traceback[-self._pace.dead_letter_traceback_bytes_max :],
+                    agent=agent.name,
+                )
+            )
+
+    async def _out_of_order(self, fetch: Fetch) -> None:
+        """A fetch that does not follow on: stale after a rewind, or the log was cut by its retention.
+
+        Stale ones are dropped. Where nothing else comes for a while, look at where the log begins now.
+        """
+        here = (fetch.topic, fetch.partition)
+        expected = self.processor.position(*here)
+        if expected is None or fetch.end <= expected:
+            return
+        if fetch.start < expected:
+            await self._consumer.rewind({here: expected})
+            return
+        since = self._stuck.get(here)
+        if since is None or since[0] != expected:
+            self._stuck[here] = (expected, self._clock())
+            return
+        if self._clock() - since[1] < _STUCK_S:
+            return
+        del self._stuck[here]
+        async with self._checkpointing:
+            loop = asyncio.get_running_loop()
+            first = await loop.run_in_executor(self._checkpoint_thread, self._log_starts, [here])
+            if first[here] > expected:
+                log.error("offsets.lost", topic=here[0], partition=here[1], first=expected, next=first[here])
+                self._committed[here] = first[here]
+            await self._rewind()
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    async def run_checkpoints(self) -> None:
+        """Checkpoint at the interval, or sooner when much is staged, for ever."""
+        interval_s = self._pace.checkpoint_interval_ms / 1000
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), interval_s)
+            self._wanted.clear()
+            self._find_idle()
+            await self.checkpoint()
+
+    def _find_idle(self) -> None:
+        now, limit_s = self._clock(), self._pace.idle_partition_ms / 1000
+        for here, at in self._last_event_at.items():
+            if now - at >= limit_s:
+                position = self.processor.position(*here)
+                if position is not None and self._consumer.caught_up(*here, position):
+                    self.processor.mark_idle(*here)
+
+    async def checkpoint(self) -> None:
+        """Publish what is staged, in one transaction; on failure go back to what is committed."""
+        async with self._checkpointing:
+            if not self._assigned or not self.processor.dirty:
+                return
+            staged = self.processor.freeze()
+            self._room.set()
+            started = time.perf_counter()
+            loop = asyncio.get_running_loop()
+            membership = self._consumer.membership()
+            try:
+                checkpoint, size = await loop.run_in_executor(
+                    self._checkpoint_thread, self._publish, staged, membership
+                )
+            except AbortedError as error:
+                await self._aborted(str(error))
+                return
+            self.processor.commit(staged, checkpoint)
+            self._committed.update(checkpoint.positions)
+            self._failures = 0
+            self.last_error = None
+            self._observer.checkpoint_done(checkpoint, time.perf_counter() - started, size)
+            self.on_published(checkpoint)
+
+    def _publish(self, staged: Staged, membership: Membership) -> tuple[Checkpoint, int]:
+        """Prepare, commit to Kafka, then write the store (blocks)."""
+        checkpoint = self.processor.prepare(staged, self._store.read)
+        offsets = self._publisher.publish(checkpoint, membership)
+        writes = store_writes(checkpoint, offsets)
+        self._store.write(writes)
+        return checkpoint, sum(len(value) for write in writes for value in write.puts.values())
+
+    async def _aborted(self, reason: str) -> None:
+        """Nothing of the checkpoint holds: drop what is staged and read again."""
+        self._failures += 1
+        self.last_error = reason
+        self._observer.checkpoint_failed(reason)
+        log.warning("checkpoint.aborted", reason=reason, in_a_row=self._failures)
+        await asyncio.sleep(min(5.0, 0.05 * 2 ** min(self._failures, 7)))
+        await self._rewind()
+
+    async def _rewind(self) -> None:
+        self.processor.reset(self._committed)
+        self._room.set()
+        await self._consumer.rewind(self._committed)
+
+    async def close(self) -> None:
+        """Publish what is staged, and give up threads and connections."""
+        await self.revoke()
+        self._engine_thread.shutdown(wait=True, cancel_futures=True)
+        self._checkpoint_thread.shutdown(wait=True, cancel_futures=True)
+        self._publisher.close()
+
+
+def store_writes(checkpoint: Checkpoint, offsets: Offsets) -> list[StoreWrite]:
+    """What a committed checkpoint changes in the store."""
+    writes = [
+        StoreWrite(
+            change.table.name,
+            change.partition,
+            change.puts,
+            change.deletes,
+            offsets.get((change.table.name, change.partition)),
+        )
+        for change in checkpoint.changes
+    ]
+    for state in checkpoint.sender_states:
+        offset = offsets.get((state.table, state.partition))
+        writes.append(StoreWrite(state.table, state.partition, {state.key: state.value}, [], offset))
+    return writes
+
+
+def _check_positions(item: TablePartition, committed: Mapping[TopicPartition, int]) -> None:
+    """The state must not be ahead of the committed offsets: one transaction keeps them equal."""
+    for here, position in item.meta.positions.items():
+        topic, _, number = here.rpartition("/")
+        known = committed.get((topic, int(number)))
+        if known is not None and position > known:
+            raise RuntimeError(
+                f"table {item.table.name!r}, partition {item.partition}: its state holds {here} up to {position}, "
+                f"but the group has committed only {known}; the offsets were reset by hand: give the table a new name"
+            )
+
+

@@ -1,0 +1,87 @@
+"""Which topics an application needs, and making those that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from app.engine import names
+from app.engine.table import Table
+from app.events.catalogue import Catalogue
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT_S = 30
+
+
+class TopicError(RuntimeError):
+    """A topic is not as the application needs it; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class TopicNeed:
+    """A topic that must be there. like: the topic whose number of partitions it must have."""
+
+    name: str
+    like: str | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[TopicNeed]:
+    """All topics of an application: events first, then those that take their size from them."""
+    wanted = [TopicNeed(topic) for topic in catalogue.topics()]
+    wanted.append(TopicNeed(names.dead_letter_topic(app_id)))
+    for table in tables:
+        wanted.append(TopicNeed(names.late_topic(app_id, table.name)))
+        changelog = names.changelog_topic(app_id, table.name)
+        wanted.append(TopicNeed(changelog, table.topic, {"cleanup.policy": "compact"}))
+        if not table.aligned:
+            # never deleted by age: what is not yet counted must not be lost; read records are deleted by us
+            keep = {"retention.ms": "-1", "retention.bytes": "-1"}
+            wanted.append(TopicNeed(names.repartition_topic(app_id, table.name), table.topic, keep))
+    return wanted
+
+
+def ensure_topics(
+    bootstrap_servers: str, wanted: Iterable[TopicNeed], *, partitions: int, replication: int
+) -> dict[str, int]:
+    """Make the topics that are missing; give the number of partitions of each.
+
+    Raises TopicError when one cannot be made or does not fit the one that it must be like.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    try:
+        found = {name: len(item.partitions) for name, item in admin.list_topics(timeout=_TIMEOUT_S).topics.items()}
+    except KafkaException as error:
+        raise TopicError(
+            f"no answer from Kafka at {bootstrap_servers}: {error.args[0].str()}; is HEADRACE_BROKER right?"
+        ) from error
+    counts: dict[str, int] = {}
+    missing: list[NewTopic] = []
+    for need in wanted:
+        count = counts[need.like] if need.like else partitions
+        counts[need.name] = found.get(need.name, count)
+        if need.name not in found:
+            missing.append(NewTopic(need.name, count, replication, config=dict(need.config)))
+        elif need.like and found[need.name] != count:
+            raise TopicError(
+                f"topic {need.name} has {found[need.name]} partitions and {need.like} has {count}: the number of "
+                f"partitions of {need.like} was changed under a table; give the table a new name to build it anew"
+            )
+    if missing:
+        _create(admin, missing)
+    return counts
+
+
+def _create(admin: AdminClient, missing: list[NewTopic]) -> None:
+    for name, future in admin.create_topics(missing, operation_timeout=_TIMEOUT_S).items():
+        try:
+            future.result()
+            log.info("topic.created", topic=name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was quicker
+                raise TopicError(f"topic {name} could not be created: {error.args[0].str()}") from error

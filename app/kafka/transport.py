@@ -1,0 +1,201 @@
+"""The Faust transport that hands on whole fetches: one message per partition and fetch, unparsed.
+
+It subclasses Faust's aiokafka driver. Topics named in `columnar` deliver a `Fetch`; all others keep the
+per-record way, so ordinary Faust agents, tables, replies and leader election work beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, ClassVar
+
+import aiokafka.consumer.fetcher as fetcher
+from aiokafka.record.memory_records import MemoryRecords
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from app.codecs.record_batch import Fetch
+
+columnar: set[str] = set()
+"""The topics that are delivered as whole fetches. Filled before the consumer starts."""
+
+_HEADER = struct.Struct(">qi")
+_LAST_OFFSET_DELTA = struct.Struct(">i")
+_HEADER_BYTES_MIN = 61
+
+
+class RawRecords:
+    """Stands in for aiokafka's `MemoryRecords`: keeps the bytes, and unpacks them only where that is wanted."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._unpacked: MemoryRecords | None = None
+
+    @property
+    def unpacked(self) -> MemoryRecords:
+        """aiokafka's own view of the same bytes."""
+        if self._unpacked is None:
+            self._unpacked = MemoryRecords(self.raw)
+        return self._unpacked
+
+    def has_next(self) -> bool:
+        """Whether the bytes begin with a whole record batch."""
+        if len(self.raw) < _HEADER_BYTES_MIN:
+            return bool(self.unpacked.has_next())
+        return len(self.raw) >= 12 + _HEADER.unpack_from(self.raw)[1]
+
+    def size_in_bytes(self) -> int:
+        """How many bytes the broker sent."""
+        return len(self.raw)
+
+
+class FetchRecords:
+    """Stands in for aiokafka's `PartitionRecords`: an iterator over one single `Fetch`."""
+
+    def __init__(self, tp: Any, raw: bytes, aborted: Any, start: int) -> None:
+        self._fetch: Fetch | None = None
+        self.next_fetch_offset = start
+        self._tp = tp
+        self._raw: bytes | None = raw
+        self._aborted = tuple((producer, first) for producer, first in aborted or ())
+
+    def __iter__(self) -> Iterator[Fetch]:
+        return self
+
+    def __next__(self) -> Fetch:
+        if self._raw is None:
+            raise StopIteration
+        raw, self._raw = self._raw, None
+        start = self.next_fetch_offset
+        self.next_fetch_offset = _end_of(raw, start)
+        return Fetch(self._tp.topic, self._tp.partition, start, self.next_fetch_offset, raw, self._aborted)
+
+
+def _end_of(raw: bytes, start: int) -> int:
+    """The offset after the last whole record batch."""
+    at, end = 0, start
+    while at + _HEADER_BYTES_MIN <= len(raw):
+        base, length = _HEADER.unpack_from(raw, at)
+        if length < _HEADER_BYTES_MIN - 12 or at + 12 + length > len(raw):
+            break
+        end = base + _LAST_OFFSET_DELTA.unpack_from(raw, at + 23)[0] + 1
+        at += 12 + length
+    return max(start, end)
+
+
+_PartitionRecords = fetcher.PartitionRecords
+
+
+def _partition_records(tp: Any, records: RawRecords, aborted: Any, start: int, *rest: Any) -> Any:
+    if tp.topic in columnar:
+        return FetchRecords(tp, records.raw, aborted, start)
+    return _PartitionRecords(tp, records.unpacked, aborted, start, *rest)
+
+
+def _install() -> None:
+    """Put our two classes in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
+    for name in ("PartitionRecords", "MemoryRecords"):
+        if not hasattr(fetcher, name):
+            raise ImportError(f"aiokafka.consumer.fetcher has no {name}: this aiokafka is not the pinned version")
+    fetcher.PartitionRecords = _partition_records
+    fetcher.MemoryRecords = RawRecords
+
+
+_install()
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Reads committed records only, and does not let an idle partition's long poll hold up the busy ones."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        options = self.app.fetch_options
+        for name, value in options.items():
+            if not hasattr(consumer, name):
+                raise ImportError(f"AIOKafkaConsumer has no {name}: this aiokafka is not the pinned version")
+            setattr(consumer, name, value)
+        return consumer
+
+    @property
+    def group_membership(self) -> tuple[int, str]:
+        """The group's generation, and this member's id."""
+        coordinator = self._ensure_consumer()._coordinator
+        return coordinator.generation, coordinator.member_id
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer, with the raw bytes in flight bounded.
+
+    `app.seek_restored` is called where Faust would seek to the committed offsets, after it did.
+    """
+
+    fetch_bytes_max: ClassVar[int] = 48 << 20
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fetch_bytes = 0
+        self._room = asyncio.Event()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def release(self, fetch: Fetch) -> None:
+        """The fetch has been dealt with: its bytes are in flight no more."""
+        self.fetch_bytes -= len(fetch.raw)
+        self._room.set()
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Columnar partitions are bounded by bytes, not by Faust's count of messages."""
+        if tp.topic not in columnar:
+            super().on_buffer_full(tp)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        if self.fetch_bytes < self.app.fetch_bytes_max:
+            return await super()._getmany(active_partitions, timeout)
+        ordinary = {tp for tp in active_partitions or () if tp.topic not in columnar}
+        if ordinary:  # they go on; look again soon whether there is room
+            return await super()._getmany(ordinary, min(timeout, 0.05))
+        self._room.clear()
+        await self.wait_first(self._room.wait(), timeout=timeout)
+        return {}
+
+    async def perform_seek(self) -> None:
+        """Seek ordinary partitions to their committed offsets, columnar ones to where their state is."""
+        await super().perform_seek()
+        positions = {TP(*tp): offset for tp, offset in self.app.restored_positions().items()}
+        await self.rewind(positions)
+
+    async def rewind(self, positions: dict[TP, int]) -> None:
+        """Read these partitions again from these offsets."""
+        positions = {tp: offset for tp, offset in positions.items() if tp in self.assignment()}
+        if positions:
+            await self.seek_wait(positions)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if not isinstance(record, Fetch):
+            return super()._to_message(tp, record)
+        self.fetch_bytes += len(record.raw)
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            record.end - 1,
+            time.time(),
+            0,
+            [],
+            None,
+            record,
+            None,
+            0,
+            len(record.raw),
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+
+class Transport(driver.Transport):
+    """Registered for the URL scheme `headrace`."""
+
+    Consumer: ClassVar[Callable[..., Awaitable[Any]]] = Consumer

@@ -1,0 +1,98 @@
+"""Segments in RocksDB: one database per worker, one atomic WriteBatch per checkpoint."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from app.engine.store import MissingSegmentError, StoreWrite
+
+_PARTITION = struct.Struct(">I")
+_OFFSET = struct.Struct(">q")
+_OFFSET_KEY = b"o"
+
+
+def _prefix(table: str, partition: int) -> bytes:
+    return table.encode() + b"\0" + _PARTITION.pack(partition)
+
+
+class RocksDBStore:
+    """Holds the segments of all tables of one worker below `path`.
+
+    A key is the table's name, a zero byte, the partition and the changelog's key. Values of 4 KiB and
+    more are kept in blob files, so that compaction does not copy segments.
+    """
+
+    def __init__(self, path: Path, *, block_cache_mb: int, write_buffer_mb: int) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_enable_blob_files(True)
+        options.set_min_blob_size(4096)
+        options.set_enable_blob_gc(True)
+        options.set_write_buffer_size(write_buffer_mb << 20)
+        options.set_max_write_buffer_number(2)
+        options.set_max_background_jobs(2)
+        options.set_keep_log_file_num(2)
+        options.set_max_total_wal_size(4 * write_buffer_mb << 20)
+        tables = BlockBasedOptions()
+        tables.set_block_cache(Cache(block_cache_mb << 20))
+        options.set_block_based_table_factory(tables)
+        self._db = Rdict(str(path), options)
+
+    def read(self, table: str, partition: int, keys: list[bytes]) -> list[bytes]:
+        """The values of these keys, in their order. MissingSegmentError: one is not there."""
+        prefix = _prefix(table, partition)
+        values = self._db.get([prefix + key for key in keys]) if keys else []
+        for key, value in zip(keys, values, strict=True):
+            if value is None:
+                raise MissingSegmentError(f"table {table!r}, partition {partition}: no segment {key.hex()}")
+        return values
+
+    def get(self, table: str, partition: int, key: bytes) -> bytes | None:
+        """The value of one key, or None."""
+        value: bytes | None = self._db.get(_prefix(table, partition) + key)
+        return value
+
+    def keys(self, table: str, partition: int) -> list[bytes]:
+        """All keys of a table partition, in their order, without the store's own."""
+        prefix = _prefix(table, partition)
+        found: list[bytes] = []
+        for key in self._db.keys(from_key=prefix):
+            if not key.startswith(prefix):
+                break
+            found.append(key[len(prefix) :])
+        return [key for key in found if key != _OFFSET_KEY]
+
+    def changelog_offset(self, table: str, partition: int) -> int | None:
+        """The next changelog offset that the store does not hold yet; None: it holds nothing."""
+        value = self.get(table, partition, _OFFSET_KEY)
+        return None if value is None else int(_OFFSET.unpack(value)[0])
+
+    def write(self, writes: Iterable[StoreWrite]) -> None:
+        """Apply all changes in one atomic step."""
+        batch = WriteBatch(raw_mode=True)
+        for item in writes:
+            prefix = _prefix(item.table, item.partition)
+            for key in item.deletes:
+                batch.delete(prefix + key)
+            for key, value in item.puts.items():
+                batch.put(prefix + key, value)
+            if item.changelog_offset is not None:
+                batch.put(prefix + _OFFSET_KEY, _OFFSET.pack(item.changelog_offset))
+        self._db.write(batch)
+
+    def clear(self, table: str, partition: int) -> None:
+        """Forget a table partition."""
+        batch = WriteBatch(raw_mode=True)
+        prefix = _prefix(table, partition)
+        for key in [*self.keys(table, partition), _OFFSET_KEY]:
+            batch.delete(prefix + key)
+        self._db.write(batch)
+
+    def close(self) -> None:
+        """Flush and close the database."""
+        self._db.close()

@@ -1,0 +1,271 @@
+"""Puts the parts together: `Headrace` is a Faust app whose agents and tables are columnar."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import faust
+import structlog
+from faust.transport.drivers import TRANSPORTS
+from faust.types import TP
+from yarl import URL
+
+from app.codecs import warm_up
+from app.codecs.record_batch import Fetch
+from app.engine import names
+from app.engine.agent import AgentFunction, AgentRunner
+from app.engine.committed_reader import CommittedReader
+from app.engine.processor import Processor, Sizes, TopicPartition
+from app.engine.source import Limits
+from app.engine.table import Table
+from app.events.catalogue import Catalogue, import_all
+from app.events.event import Event
+from app.kafka import transport
+from app.kafka.broker import ensure_broker
+from app.kafka.changelog import ChangelogRestore
+from app.kafka.offsets import PartitionEnds
+from app.kafka.publisher import Membership, Publisher
+from app.kafka.runner import Pace, Runner
+from app.kafka.topics import ensure_topics, needs
+from app.settings import Settings
+from app.state.rocksdb_store import RocksDBStore
+from app.state.slot import WorkerSlot
+
+log = structlog.get_logger(__name__)
+
+TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
+
+
+class Headrace(faust.App):  # type: ignore[misc]
+    """A Faust app with columnar agents and tables.
+
+    `@app.agent(EventType)` makes a columnar agent; with a Faust topic or channel it is Faust's own.
+    """
+
+    def __init__(self, settings: Settings, *, tables: Iterable[Table] = ()) -> None:
+        self.settings = settings
+        self.columnar_tables: list[Table] = list(tables)
+        self.columnar_agents: list[AgentRunner] = []
+        self.runner: Runner | None = None
+        self.reader: CommittedReader | None = None
+        self._slot: WorkerSlot | None = None
+        self._partition_counts: dict[str, int] = {}
+        super().__init__(
+            settings.app_id,
+            broker="headrace://127.0.0.1:9092",
+            store="memory://",
+            datadir=str(settings.data_dir / "faust"),
+            topic_partitions=settings.topic_partitions,
+            topic_replication_factor=settings.topic_replication,
+            topic_disable_leader=True,
+            consumer_auto_offset_reset=settings.read_from,
+            consumer_max_fetch_size=settings.fetch_partition_kb_max << 10,
+            broker_session_timeout=settings.session_timeout_ms / 1000,
+            broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
+            web_enabled=settings.web_enabled,
+            web_bind=settings.web_host,
+            web_host=settings.web_host,
+            web_port=settings.web_port,
+            web_tables_enabled=False,
+            web_router_enabled=False,
+            stream_recovery_delay=0.0,
+        )
+        self.fetch_bytes_max = settings.fetch_buffer_mb << 20
+        self.fetch_options = {
+            "_fetch_max_wait_ms": settings.fetch_wait_ms_max,
+            "_isolation_level": "read_committed",
+        }
+        self.on_rebalance_complete.connect(self._on_assigned)
+        self.on_partitions_revoked.connect(self._on_revoked)
+        self.on_before_shutdown.connect(self._on_shutdown)
+
+    def agent(self, channel: Any = None, *, name: str | None = None, **options: Any) -> Any:
+        """Make an agent of an async function; see the class."""
+        if not (isinstance(channel, type) and issubclass(channel, Event)):
+            return super().agent(channel, name=name, **options)
+
+        def register(function: AgentFunction) -> AgentFunction:
+            label = name or function.__name__  # type: ignore[attr-defined]
+            if any(agent.name == label for agent in self.columnar_agents):
+                raise ValueError(f"two agents are named {label!r}; give one of them another name=")
+            attempts_max = self.settings.agent_attempts_max
+            self.columnar_agents.append(AgentRunner(label, channel, function, attempts_max=attempts_max))
+            return function
+
+        return register
+
+    def load(self, events: Iterable[type[Event]], *packages: ModuleType) -> None:
+        """Find the tables and agents of these packages, and put the engine together."""
+        for module in (module for package in packages for module in import_all(package)):
+            self.columnar_tables += [item for item in vars(module).values() if isinstance(item, Table)]
+        settings = self.settings
+        self.catalogue = Catalogue(events)
+        self.processor = Processor(
+            settings.app_id,
+            self.catalogue,
+            self.columnar_tables,
+            [agent.cls for agent in self.columnar_agents],
+            limits=Limits(settings.event_kb_max << 10, settings.json_depth_max, settings.check_crc),
+            sizes=Sizes(settings.segment_kb_max << 10, settings.segments_per_window_max),
+        )
+        topics = self.processor.topics
+        transport.columnar.update(topics)
+        if topics:
+            source = self.topic(
+                *topics,
+                key_type=None,
+                value_type=None,
+                key_serializer="raw",
+                value_serializer="raw",
+                acks=False,
+            )
+            super().agent(source, name="headrace.engine")(self._pump)
+
+    async def _pump(self, fetches: AsyncIterator[Fetch]) -> None:
+        assert self.runner is not None
+        await self.runner.pump(fetches)
+
+    async def on_first_start(self) -> None:
+        """Start or find the broker, make the topics, open the state."""
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        self._slot = WorkerSlot.take(settings.data_dir, settings.worker_id)
+        servers = settings.broker
+        if not servers:
+            self._broker = await loop.run_in_executor(None, ensure_broker, settings.data_dir)
+            servers = self._broker.bootstrap_servers
+        self.bootstrap_servers = servers
+        urls = [URL(f"headrace://{server}") for server in servers.split(",")]
+        self.transport.url = self.producer_transport.url = urls
+        self.conf.consumer_group_instance_id = f"{settings.app_id}-{self._slot.id}"
+        self.conf.web_port = _free_port(settings.web_host, settings.web_port)
+        await loop.run_in_executor(None, self._prepare, servers)
+        loop.run_in_executor(None, warm_up)
+        await super().on_first_start()
+
+    def _prepare(self, servers: str) -> None:
+        """Make topics and open the store (blocks)."""
+        settings = self.settings
+        assert self._slot is not None
+        self._partition_counts = ensure_topics(
+            servers,
+            needs(settings.app_id, self.catalogue, self.columnar_tables),
+            partitions=settings.topic_partitions,
+            replication=settings.topic_replication,
+        )
+        self._store = RocksDBStore(
+            self._slot.path / "rocksdb",
+            block_cache_mb=settings.rocksdb_block_cache_mb,
+            write_buffer_mb=settings.rocksdb_write_buffer_mb,
+        )
+
+    async def on_start(self) -> None:
+        """Make the runner, on the loop that it will run on."""
+        await super().on_start()
+        if self.runner is None and not self.client_only and not self.producer_only:
+            self.runner = self._new_runner()
+            self.reader = CommittedReader(self.processor, self._store)
+            self.runner.on_published = self.reader.published
+            self.add_future(self.runner.run_checkpoints())
+
+    def _new_runner(self) -> Runner:
+        settings = self.settings
+        assert self._slot is not None
+        timeout_s = settings.transaction_timeout_ms / 1000
+        servers = self.bootstrap_servers
+        ends = PartitionEnds(servers, settings.app_id, timeout_s=timeout_s)
+        return Runner(
+            self.processor,
+            self._store,
+            Publisher(
+                servers,
+                app_id=settings.app_id,
+                transactional_id=f"{settings.app_id}-{self._slot.id}",
+                transaction_timeout_ms=settings.transaction_timeout_ms,
+            ),
+            ChangelogRestore(servers, settings.app_id, self._store, timeout_s=2 * timeout_s),
+            self.columnar_agents,
+            _ConsumerControl(self),
+            _Silent(),
+            Pace(
+                checkpoint_interval_ms=settings.checkpoint_interval_ms,
+                checkpoint_bytes_max=settings.checkpoint_delta_mb_max << 20,
+                idle_partition_ms=settings.idle_partition_ms,
+                dead_letter_traceback_bytes_max=settings.dead_letter_traceback_kb_max << 10,
+            ),
+            first_offsets=partial(self._first_offsets, ends),
+            log_starts=ends.starts,
+        )
+
+    def _first_offsets(
+        self, ends: PartitionEnds, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Where to begin partitions of which nothing is committed yet (blocks)."""
+        internal = {names.repartition_topic(self.settings.app_id, table.name) for table in self.columnar_tables}
+        latest = self.settings.read_from == "latest"
+        from_end = [here for here in partitions if latest and here[0] not in internal]
+        return {**ends.starts(set(partitions) - set(from_end)), **ends.ends(from_end)}
+
+    def restored_positions(self) -> dict[TopicPartition, int]:
+        """Where the consumer has to read on, after a restore."""
+        return {} if self.runner is None else self.runner.positions()
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        assert self.runner is not None
+        mine = {(tp.topic, tp.partition) for tp in self.consumer.assignment() if tp.topic in transport.columnar}
+        await self.runner.assign(mine, self._partition_counts)
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        if self.runner is not None:
+            await self.runner.revoke()
+
+    async def _on_shutdown(self, *_: Any, **__: Any) -> None:
+        if self.runner is not None:
+            await self.runner.close()
+            self._store.close()
+
+
+class _ConsumerControl:
+    """What the runner needs of Faust's consumer."""
+
+    def __init__(self, app: Headrace) -> None:
+        self._app = app
+
+    def membership(self) -> Membership:
+        generation, member = self._app.consumer._thread.group_membership
+        conf = self._app.conf
+        return Membership(conf.id, generation, member, conf.consumer_group_instance_id)
+
+    async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
+        await self._app.consumer.rewind({TP(*here): offset for here, offset in positions.items()})
+
+    def release(self, fetch: Fetch) -> None:
+        self._app.consumer.release(fetch)
+
+    def caught_up(self, topic: str, partition: int, position: int) -> bool:
+        end = self._app.consumer.highwater(TP(topic, partition))
+        return end is not None and position >= end
+
+
+class _Silent:
+    def fetched(self, *_: Any) -> None: ...
+    def checkpoint_done(self, *_: Any) -> None: ...
+    def checkpoint_failed(self, *_: Any) -> None: ...
+
+
+def _free_port(host: str, wanted: int, *, tries: int = 20) -> int:
+    """The first port from `wanted` on that nobody listens on."""
+    for port in range(wanted, wanted + tries):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    return wanted
