@@ -71,14 +71,15 @@ def _kernel(advance: Any) -> Any:
     @njit(nogil=True, cache=True)
     def crc32c(buffer: Any, start: Any, end: Any, out: Any) -> None:
         """uint32[n] checksums of the n ranges [start, end) of `buffer`, into `out`."""
+        base = np.int64(buffer.ctypes.data)
         for i in range(start.shape[0]):
             checksum = np.uint64(0xFFFFFFFF)
             position = start[i]
             while position + 8 <= end[i]:
-                checksum = advance(checksum, load_word(buffer, position))
+                checksum = advance(checksum, load_word(base + position))
                 position += 8
             while position < end[i]:
-                low = (checksum ^ load_byte(buffer, position)) & np.uint64(0xFF)
+                low = (checksum ^ load_byte(base + position)) & np.uint64(0xFF)
                 checksum = (checksum >> np.uint64(8)) ^ np.uint64(TABLES[0, low])
                 position += 1
             out[i] = np.uint32(checksum ^ np.uint64(0xFFFFFFFF))

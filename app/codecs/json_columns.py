@@ -2,24 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from threading import Event
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from app.codecs.json_msgspec import MsgspecDecoder
+from app.codecs.json_by_kernel import KernelDecoder
+from app.codecs.json_msgspec import MsgspecDecoder, Rejected, split
+from app.codecs.json_plan import plan_for
+
+__all__ = ["Decoded", "JsonColumns", "Rejected", "warm_up"]
 
 VALUE_BYTES_MAX = 1 << 20
 DEPTH_MAX = 64
 
-
-class Rejected(NamedTuple):
-    """A value that is not a valid event: its row among the given ones, and why."""
-
-    row: int
-    reason: str
+_warm = Event()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +54,8 @@ class JsonColumns:
             raise ValueError(f"{struct.__name__} has no field {', '.join(unknown)}")
         self.columns = tuple(columns)
         self._msgspec = MsgspecDecoder(struct, value_bytes_max=value_bytes_max, depth_max=depth_max)
+        plan = plan_for(struct, self.columns)
+        self._kernel = None if plan is None else KernelDecoder(plan, self.columns, self._msgspec)
 
     def decode(
         self,
@@ -62,8 +63,28 @@ class JsonColumns:
         value_start: npt.NDArray[np.int64],
         value_length: npt.NDArray[np.int64],
     ) -> Decoded:
-        """The values buffer[start:start + length] as columns; a length of -1 is a null."""
-        return self.decode_with_msgspec(buffer, value_start, value_length)
+        """The values buffer[start:start + length] as columns; a length of -1 is a null.
+
+        Raises ValueError if a value reaches beyond the buffer.
+        """
+        if self._kernel is None or not _warm.is_set():
+            return self.decode_with_msgspec(buffer, value_start, value_length)
+        return self.decode_with_kernel(buffer, value_start, value_length)
+
+    def decode_with_kernel(
+        self,
+        buffer: npt.NDArray[np.uint8],
+        value_start: npt.NDArray[np.int64],
+        value_length: npt.NDArray[np.int64],
+    ) -> Decoded:
+        """What `decode` gives, by the kernel wherever it is sure.
+
+        Raises TypeError if the event type has fields that the kernel does not know.
+        """
+        if self._kernel is None:
+            raise TypeError("the kernel knows flat events of str, int, float and bool only")
+        _check_bounds(buffer, value_start, value_length)
+        return Decoded(*self._kernel.decode(buffer, value_start, value_length))
 
     def decode_with_msgspec(
         self,
@@ -79,14 +100,10 @@ class JsonColumns:
             for start, length in zip(value_start.tolist(), value_length.tolist(), strict=True)
         ]
         events = self._msgspec.decode(values)
-        rejected = [
-            Rejected(row, event) for row, event in enumerate(events) if isinstance(event, str)
-        ]
-        if not rejected:
-            return Decoded(self._msgspec.frame(events, self.columns), None, rejected)
-        rows = [row for row, event in enumerate(events) if not isinstance(event, str)]
-        frame = self._msgspec.frame([events[row] for row in rows], self.columns)
-        return Decoded(frame, np.array(rows, np.int64), rejected)
+        accepted, rejected = split(range(len(events)), events)
+        frame = self._msgspec.frame([events[row] for row in accepted], self.columns)
+        rows = np.array(accepted, np.int64) if rejected else None
+        return Decoded(frame, rows, rejected)
 
 
 def _check_bounds(
@@ -101,4 +118,17 @@ def _check_bounds(
 
 
 def warm_up() -> None:
-    """Compile every kernel, or load it from numba's cache; until then `decode` uses msgspec."""
+    """Compile every kernel, or load it from numba's cache; until then `decode` uses msgspec.
+
+    To be called once, in a thread of its own.
+    """
+
+    class Sample(msgspec.Struct):
+        text: str
+        number: int | None = None
+
+    value = b'{"text":"a","number":1,"other":1.5}'
+    buffer = np.frombuffer(value + bytes(64), np.uint8)
+    starts, lengths = np.zeros(1, np.int64), np.full(1, len(value), np.int64)
+    JsonColumns(Sample, ["text"]).decode_with_kernel(buffer, starts, lengths)
+    _warm.set()

@@ -1,9 +1,9 @@
 """JSON events decoded by msgspec, which decides what is valid."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,6 +16,24 @@ _INT64_MAX: Final = 2**63 - 1
 # An unterminated string reaches to the end, so that a search never starts twice in one string.
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class Rejected(NamedTuple):
+    """A value that is not a valid event: its row among the given ones, and why."""
+
+    row: int
+    reason: str
+
+
+def split(rows: Iterable[int], events: Iterable[Any]) -> tuple[list[int], list[Rejected]]:
+    """The rows of the accepted among what `MsgspecDecoder.decode` gave, and the rejected."""
+    accepted, rejected = [], []
+    for row, event in zip(rows, events, strict=True):
+        if isinstance(event, str):
+            rejected.append(Rejected(row, event))
+        else:
+            accepted.append(row)
+    return accepted, rejected
 
 
 class MsgspecDecoder:

@@ -1,0 +1,204 @@
+# mypy: disable-error-code="untyped-decorator"
+"""The scalars of JSON, eight bytes at a time: strings, integers, floats.
+
+Positions are addresses. Each function takes only what msgspec surely accepts and gives -1 as the
+next position otherwise. A word that starts before the end of a value may be read to SLACK
+bytes beyond that end; a position beyond the end is the caller's to notice.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+
+from app.codecs.words_kernel import float_of_bits, load_byte, load_word, table, trailing_zeros
+
+SLACK: Final = 32
+
+_ONES: Final = np.uint64(0x0101010101010101)
+_HIGHS: Final = np.uint64(0x8080808080808080)
+_QUOTES: Final = np.uint64(0x2222222222222222)
+_BACKSLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
+_SPACES: Final = np.uint64(0x2020202020202020)
+_ZEROS: Final = np.uint64(0x3030303030303030)
+_ABOVE_NINE: Final = np.uint64(0x7676767676767676)
+
+_INT64_MAX: Final = np.uint64(2**63 - 1)
+_EXACT_MAX: Final = np.uint64(2**53)
+_power: Final = table([10**i for i in range(20)])
+_float_power: Final = table([*np.array([10.0**i for i in range(23)]).view(np.uint64).tolist()])
+_DIGITS_MAX: Final = 19
+
+
+@njit(nogil=True, forceinline=True)
+def string_end(position: Any, end: Any) -> Any:
+    """The position of the quote that ends the string whose text starts at `position`, or -1."""
+    while position < end:
+        word = load_word(position)
+        quotes = word ^ _QUOTES
+        backslashes = word ^ _BACKSLASHES
+        stops = (
+            ((quotes - _ONES) & ~quotes)
+            | ((backslashes - _ONES) & ~backslashes)
+            | ((word - _SPACES) & ~word)
+            | word
+        ) & _HIGHS
+        if stops == np.uint64(0):
+            position += 8
+            continue
+        position += trailing_zeros(stops) >> 3
+        byte = load_byte(position)
+        if byte == 0x22 and position < end:
+            return position
+        if byte < 0x80:
+            return -1
+        size = _utf8_size(position)
+        if size == 0:
+            return -1
+        position += size
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def _utf8_size(position: Any) -> Any:
+    """Bytes of the valid UTF-8 sequence of two to four bytes at `position`, or 0."""
+    word = np.uint32(load_word(position))
+    if (word & 0xC0E0) == 0x80C0:
+        return 2 if (word & 0x1E) != 0 else 0
+    if (word & 0xC0C0F0) == 0x8080E0:
+        point = ((word & 0x0F) << 12) | ((word & 0x3F00) >> 2) | ((word & 0x3F0000) >> 16)
+        return 3 if point >= 0x800 and not 0xD800 <= point <= 0xDFFF else 0
+    if (word & 0xC0C0C0F8) == 0x808080F0:
+        high = ((word & 0x07) << 6) | ((word & 0x3F00) >> 8)  # the code point's bits above 12
+        return 4 if 0x10 <= high <= 0x10F else 0
+    return 0
+
+
+@njit(nogil=True, forceinline=True)
+def _eight_digits(position: Any) -> Any:
+    """(value, count) of the decimal digits at `position`, at most eight."""
+    word = load_word(position) ^ _ZEROS
+    others = ((word + _ABOVE_NINE) | word) & _HIGHS
+    count = np.int64(8)
+    if others != np.uint64(0):
+        count = trailing_zeros(others) >> 3
+        word = (word << np.uint64(1)) << np.uint64(63 - 8 * count)
+    # neighbours become pairs, pairs fours, fours eight (Lemire, Mula)
+    word = (word * np.uint64(1 + (10 << 8))) >> np.uint64(8)
+    word = ((word & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(1 + (100 << 16))) >> np.uint64(16)
+    word = ((word & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(1 + (10000 << 32))) >> np.uint64(32)
+    return word, count
+
+
+@njit(nogil=True, forceinline=True)
+def _digits(position: Any) -> Any:
+    """(value as uint64, count) of the decimal digits at `position`; more than 19 do not count."""
+    value, count = _eight_digits(position)
+    if count == 8:
+        more, size = _eight_digits(position + 8)
+        value = value * _power(size) + more
+        count += size
+        if size == 8:
+            more, size = _eight_digits(position + 16)
+            value = value * _power(size) + more
+            count += size
+    return value, count
+
+
+@njit(nogil=True, forceinline=True)
+def integer(position: Any) -> Any:
+    """(int64, next position) of the integer at `position`."""
+    negative = load_byte(position) == 0x2D
+    if negative:
+        position += 1
+    value, count = _digits(position)
+    if count == 0 or count > _DIGITS_MAX or value > _INT64_MAX:
+        return np.int64(0), np.int64(-1)
+    if count > 1 and load_byte(position) == 0x30:
+        return np.int64(0), np.int64(-1)
+    result = np.int64(value)
+    return (-result if negative else result), position + count
+
+
+@njit(nogil=True, forceinline=True)
+def floating(position: Any) -> Any:
+    """(float64, next position) of the number at `position`.
+
+    Exact by Clinger's fast path (1990): a mantissa below 2**53, a power of ten up to 22.
+    """
+    unsure = np.float64(0.0), np.int64(-1)
+    negative = load_byte(position) == 0x2D
+    if negative:
+        position += 1
+    mantissa, count = _digits(position)
+    if count == 0 or (count > 1 and load_byte(position) == 0x30):
+        return unsure
+    position += count
+    power = np.int64(0)
+    if load_byte(position) == 0x2E:
+        fraction, size = _digits(position + 1)
+        count += size
+        if size == 0 or count > _DIGITS_MAX:
+            return unsure
+        mantissa = mantissa * _power(size) + fraction
+        position += 1 + size
+        power = -size
+    elif negative and mantissa == np.uint64(0):
+        return unsure
+    if (load_byte(position) | np.uint64(0x20)) == 0x65:
+        exponent, position = _exponent(position + 1)
+        power += exponent
+    if count > _DIGITS_MAX or mantissa >= _EXACT_MAX or power < -22 or power > 22:
+        return unsure
+    value = np.float64(np.int64(mantissa))
+    if power < 0:
+        value /= float_of_bits(_float_power(-power))
+    else:
+        value *= float_of_bits(_float_power(power))
+    return (-value if negative else value), position
+
+
+@njit(nogil=True, cache=True)
+def _exponent(position: Any) -> Any:
+    """(exponent, next position) after the letter e; an exponent out of all ranges is 9999."""
+    sign = load_byte(position)
+    if sign == 0x2B or sign == 0x2D:
+        position += 1
+    value, count = _eight_digits(position)
+    if count == 0 or count > 4:
+        return np.int64(9999), position
+    exponent = np.int64(value)
+    return (-exponent if sign == 0x2D else exponent), position + count
+
+
+@njit(nogil=True, cache=True)
+def number_end(position: Any, end: Any) -> Any:
+    """The position after the number of any size at `position`, or -1."""
+    if load_byte(position) == 0x2D:
+        position += 1
+    start = position
+    position = _digits_end(start, end)
+    if position == start or (position > start + 1 and load_byte(start) == 0x30):
+        return -1
+    if position < end and load_byte(position) == 0x2E:
+        start = position + 1
+        position = _digits_end(start, end)
+        if position == start:
+            return -1
+    if position < end and (load_byte(position) | np.uint64(0x20)) == 0x65:
+        position += 1
+        if load_byte(position) == 0x2B or load_byte(position) == 0x2D:
+            position += 1
+        start = position
+        position = _digits_end(start, end)
+        if position == start:
+            return -1
+    return position
+
+
+@njit(nogil=True, cache=True)
+def _digits_end(position: Any, end: Any) -> Any:
+    """The position of the first byte from `position` on that is no decimal digit, or `end`."""
+    while position < end and load_byte(position) - np.uint64(0x30) < np.uint64(10):
+        position += 1
+    return position
