@@ -1,0 +1,45 @@
+"""Makes `app` from the settings, the catalogue and the users' packages."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def create_app(namespace: dict[str, Any]) -> Any:
+    """Make the app, put it into `namespace` (agents import it from there), and load agents and tables.
+
+    What a user got wrong (a setting, an event type, a table) ends the program with one line.
+    """
+    from app.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.exit(f"headrace: {error}")
+    _before_imports(settings)
+
+    import agents
+    import app.events
+    import tables
+    from app.engine.table import TableDefinitionError
+    from app.events.catalogue import discover
+    from app.events.event import EventDefinitionError
+    from app.worker import Headrace
+
+    namespace["app"] = worker = Headrace(settings)
+    try:
+        worker.load(discover(app.events), tables, agents)
+    except (EventDefinitionError, TableDefinitionError) as error:
+        sys.exit(f"headrace: {error}")
+    return worker
+
+
+def _before_imports(settings: Any) -> None:
+    """What must be set before Polars is imported and before a loop is made."""
+    import os
+
+    import uvloop
+
+    os.environ.setdefault("POLARS_MAX_THREADS", str(settings.polars_threads))
+    uvloop.install()
