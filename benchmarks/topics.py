@@ -1,0 +1,110 @@
+"""Topics of the benchmarks: made, deleted, and how far they and their readers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+_TIMEOUT_S = 30.0
+_KEEP_FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+
+
+class Topics:
+    """One connection for questions about topics and consumer groups; close it."""
+
+    def __init__(self, servers: str) -> None:
+        self._servers = servers
+        self._admin = AdminClient({"bootstrap.servers": servers})
+        self._readers: dict[str, Consumer] = {}
+
+    def create(self, name: str, partitions: int = 4) -> None:
+        """Make a topic that never expires: the events are dated in the past. Existing is fine."""
+        wanted = NewTopic(name, partitions, 1, config=_KEEP_FOREVER)
+        try:
+            self._admin.create_topics([wanted], operation_timeout=_TIMEOUT_S)[name].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+    def delete(self, prefix: str) -> None:
+        """Delete all topics whose names begin so."""
+        found = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+        names = [name for name in found if name.startswith(prefix)]
+        if names:
+            for future in self._admin.delete_topics(names, operation_timeout=_TIMEOUT_S).values():
+                future.result()
+
+    def ends(self, name: str, partitions: int = 4) -> list[int]:
+        """The offset after the last record of each partition."""
+        reader = self._reader("headrace-bench")
+        return [
+            reader.get_watermark_offsets(TopicPartition(name, number), _TIMEOUT_S)[1]
+            for number in range(partitions)
+        ]
+
+    def committed(self, group: str, name: str, partitions: int = 4) -> list[int]:
+        """The group's stable committed offset of each partition; 0 where there is none."""
+        wanted = [TopicPartition(name, number) for number in range(partitions)]
+        answers = self._reader(group).committed(wanted, _TIMEOUT_S)
+        return [max(0, item.offset) for item in sorted(answers, key=lambda item: item.partition)]
+
+    def close(self) -> None:
+        """Give the connections up."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def _reader(self, group: str) -> Consumer:
+        """A consumer that never joins its group."""
+        if group not in self._readers:
+            self._readers[group] = Consumer(
+                {
+                    "bootstrap.servers": self._servers,
+                    "group.id": group,
+                    "isolation.level": "read_committed",
+                    "enable.auto.commit": False,
+                }
+            )
+        return self._readers[group]
+
+
+def read_committed(
+    servers: str, name: str, starts: Iterable[int], ends: Iterable[int]
+) -> list[bytes]:
+    """The values of a topic's committed records between these offsets, by partition."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": "headrace-bench-check",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+        }
+    )
+    values: list[bytes] = []
+    try:
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            if start < end:
+                consumer.assign([TopicPartition(name, number, start)])
+                values += _partition(consumer, end)
+    finally:
+        consumer.close()
+    return values
+
+
+def _partition(consumer: Consumer, end: int) -> list[bytes]:
+    """Everything up to `end` or to the partition's end, of the assigned partition."""
+    values: list[bytes] = []
+    while True:
+        messages = consumer.consume(50_000, timeout=1.0)
+        for message in messages:
+            error = message.error()
+            if error is None and message.offset() < end:
+                values.append(message.value())
+            elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                return values
+            else:
+                raise KafkaException(error)
