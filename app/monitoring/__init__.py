@@ -1,0 +1,1 @@
+"""How a running worker is watched: metrics, logs, health and the watchdog."""
