@@ -1,0 +1,45 @@
+"""The process of `faust worker`, with Headrace's logs instead of Faust's.
+
+Pass it to the Faust app as its setting `Worker`. Logging must have been configured before.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import faust
+import structlog
+from faust.cli.worker import worker as worker_command
+
+log = structlog.get_logger(__name__)
+
+
+class Worker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, without its logging, its spinner and its hold on stdout.
+
+    - `override_logging`: mode would clear the root logger's handlers and make its own.
+    - `redirect_stdouts`: mode would log what is printed.
+    - `quiet` and no `spinner`: Faust would print its progress and `-INT- -INT-` between the logs.
+    """
+
+    def __init__(self, *services: Any, **options: Any) -> None:
+        given = {"override_logging": False, "redirect_stdouts": False, "quiet": True}
+        super().__init__(*services, **{**options, **given})
+        self.spinner = None
+
+    async def on_startup_finished(self) -> None:
+        """Say that the worker is ready, and where its pages are."""
+        await super().on_startup_finished()
+        conf = self.app.conf
+        pages = {"web": f"http://{conf.web_host}:{conf.web_port}"} if conf.web_enabled else {}
+        log.info("worker.ready", **pages)
+
+
+def _announce(command: Any, worker: Worker) -> None:
+    """Takes the place of the banner that `faust worker` prints."""
+    conf = worker.app.conf
+    log.info("worker.starting", app=conf.id, pid=os.getpid(), folder=str(conf.datadir.absolute()))
+
+
+worker_command.on_worker_created = _announce

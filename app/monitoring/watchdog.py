@@ -1,0 +1,107 @@
+"""Decides when a worker that has work does none. Pure: told how things stand, it tells what follows.
+
+Kafka consumers in Python have been seen to die without a word: assigned, with lag, and still. Then
+it is better to end with a clear reason, so that a supervisor starts the process anew. Partitions
+are watched one by one, since one can stand still while others go on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+EXIT_CODE = os.EX_SOFTWARE
+PARTITIONS_NAMED_MAX = 5
+
+TopicPartition = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class StalledPartition:
+    """A partition that stands still: where, for how long, and how many offsets wait."""
+
+    topic: str
+    partition: int
+    position: int
+    lag: int
+    stalled_ms: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}[{self.partition}] at offset {self.position}, lag {self.lag}, "
+            f"for {self.stalled_ms / 1000:.0f} s"
+        )
+
+
+@dataclass(frozen=True)
+class Stall:
+    """The verdict that the process must end; its text is one line that says why."""
+
+    partitions: tuple[StalledPartition, ...]
+    last_error: str | None
+
+    def __str__(self) -> str:
+        named = "; ".join(map(str, self.partitions[:PARTITIONS_NAMED_MAX]))
+        more = len(self.partitions) - PARTITIONS_NAMED_MAX
+        rest = f"; and {more} more" if more > 0 else ""
+        error = " ".join((self.last_error or "none").split())
+        return f"no progress although there is lag: {named}{rest}; last checkpoint error: {error}"
+
+
+@dataclass
+class _Mark:
+    """Since when (ms) a partition has stood at a position."""
+
+    position: int
+    since_ms: float
+
+
+class Watchdog:
+    """`stall_ms_max`: how long a partition with lag may stand still. `clock`: monotonic seconds.
+
+    Call `observe` at intervals well below half of `stall_ms_max`.
+    """
+
+    def __init__(self, stall_ms_max: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stall_ms_max = stall_ms_max
+        self._clock = clock
+        self._marks: dict[TopicPartition, _Mark] = {}
+        self._observed_ms: float | None = None
+
+    def observe(
+        self,
+        *,
+        assigned: bool,
+        positions: Mapping[TopicPartition, int],
+        lags: Mapping[TopicPartition, int],
+        last_error: str | None = None,
+    ) -> Stall | None:
+        """Take in how things stand; a Stall when the process must end with `EXIT_CODE`.
+
+        assigned: partitions are owned and their tables restored; until then nothing is expected.
+        positions: the committed offset of each owned partition.
+        lags: offsets between it and the last stable offset. Not the high watermark: somebody
+        else's open transaction, which nobody can read past, would then look like a stall.
+        """
+        now_ms = self._clock() * 1000
+        gap_ms = now_ms - (now_ms if self._observed_ms is None else self._observed_ms)
+        self._observed_ms = now_ms
+        if not assigned or gap_ms > self._stall_ms_max / 2:
+            # Nothing to do, or the process itself was stopped (SIGSTOP, a sleeping laptop).
+            self._marks = {}
+        marks, self._marks = self._marks, {}
+        if not assigned:
+            return None
+        for here, position in positions.items():
+            mark = marks.get(here)
+            if mark is None or mark.position != position or lags.get(here, 0) <= 0:
+                mark = _Mark(position, now_ms)
+            self._marks[here] = mark
+        stalled = tuple(
+            StalledPartition(*here, mark.position, lags[here], int(now_ms - mark.since_ms))
+            for here, mark in sorted(self._marks.items())
+            if now_ms - mark.since_ms >= self._stall_ms_max
+        )
+        return Stall(stalled, last_error) if stalled else None
