@@ -1,0 +1,1 @@
+"""Bytes to columns: Kafka record batches, headers and JSON, in compiled kernels."""

@@ -1,48 +1,68 @@
 """The compression codecs of Kafka's record batches."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import cramjam
+import numpy as np
+import numpy.typing as npt
 
-CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 
-_XERIAL_MAGIC = b"\x82SNAPPY\x00"
-_XERIAL_HEADER_BYTES = 16  # the magic, a version and a compatible version
+_XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
+_XERIAL_HEADER_BYTES: Final = 16  # the magic, a version and a compatible version
+_GROWTH: Final = 4
 
 
-def decompress(codec: int, data: memoryview) -> Any:
-    """The bytes of `data` as an object with the buffer protocol; `codec` as in the attributes.
+def decompress(
+    codec: int, data: memoryview, buffer: npt.NDArray[np.uint8], used: int, bytes_max: int
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """Decompress into `buffer` behind its first `used` bytes.
 
-    Raises ValueError when the data is not of that codec or the codec is not known.
+    `codec` is the number in a batch's attributes. Returns the buffer, another and longer one with
+    the same first bytes if it had to grow, and how many of its bytes are in use now. Raises
+    ValueError if the codec is not known, if the data is damaged, or if more than `bytes_max` bytes
+    would be in use.
     """
-    if not 0 < codec < len(CODECS):
+    if not 0 <= codec < len(CODECS):
         raise ValueError(f"unknown compression codec {codec}")
-    try:
-        return _DECOMPRESS[codec](data)
-    except (cramjam.DecompressionError, ValueError, OverflowError) as error:
-        raise ValueError(f"{CODECS[codec]} data is damaged: {error}") from error
+    while True:
+        try:
+            return buffer, used + _DECOMPRESS[codec](data, buffer[used:])
+        except (cramjam.DecompressionError, ValueError, OverflowError) as error:
+            # the libraries do not tell damage and a short buffer apart
+            if len(buffer) >= bytes_max:
+                reason = f"is damaged, or takes more than {bytes_max} bytes: {error}"
+                raise ValueError(f"{CODECS[codec]} data {reason}") from error
+        longer = np.empty(min(_GROWTH * len(buffer), bytes_max), np.uint8)
+        longer[:used] = buffer[:used]
+        buffer = longer
 
 
-def _snappy(data: memoryview) -> Any:
+def _copy(data: Any, target: Any) -> int:
+    target[: len(data)] = np.frombuffer(data, np.uint8)
+    return len(data)
+
+
+def _snappy(data: Any, target: Any) -> int:
     """Raw snappy, or Java's framing of it (xerial): big-endian block length, block, and so on."""
     if data[: len(_XERIAL_MAGIC)] != _XERIAL_MAGIC:
-        return cramjam.snappy.decompress_raw(data)
-    blocks = []
-    position = _XERIAL_HEADER_BYTES
+        return int(cramjam.snappy.decompress_raw_into(data, target))
+    written, position = 0, _XERIAL_HEADER_BYTES
     while position < len(data):
         start = position + 4
         position = start + int.from_bytes(data[start - 4 : start], "big", signed=True)
         if not start <= position <= len(data):
             raise ValueError("a block reaches beyond the end")
-        blocks.append(bytes(cramjam.snappy.decompress_raw(data[start:position])))
-    return b"".join(blocks)
+        block = data[start:position]
+        written += cramjam.snappy.decompress_raw_into(block, target[written:])
+    return written
 
 
-_DECOMPRESS: tuple[Callable[[memoryview], Any], ...] = (
-    bytes,
-    cramjam.gzip.decompress,
+_DECOMPRESS: Final[tuple[Callable[[Any, Any], int], ...]] = (
+    _copy,
+    cramjam.gzip.decompress_into,
     _snappy,
-    cramjam.lz4.decompress,
-    cramjam.zstd.decompress,
+    cramjam.lz4.decompress_into,
+    cramjam.zstd.decompress_into,
 )

@@ -11,7 +11,7 @@ import pyarrow as pa
 from app.codecs import json_kernel as kernel
 from app.codecs.json_msgspec import MsgspecDecoder, Rejected, split
 from app.codecs.json_plan import Plan, text_view
-from app.codecs.json_scalars_kernel import SLACK
+from app.codecs.words_kernel import SLACK, read_only
 
 _HEAP_SLACK_BYTES = 64
 _ARROW = {kernel.INTEGER: pa.int64(), kernel.FLOAT: pa.float64()}
@@ -33,9 +33,7 @@ class KernelDecoder:
         lengths: npt.NDArray[np.int64],
     ) -> tuple[pl.DataFrame, npt.NDArray[np.int64] | None, list[Rejected]]:
         """(frame, rows or None, rejected) as in `Decoded`."""
-        buffer = np.ascontiguousarray(buffer).view()
-        buffer.flags.writeable = False  # the kernel is compiled once, for read-only buffers
-        starts, lengths = np.ascontiguousarray(starts), np.ascontiguousarray(lengths)
+        buffer, starts, lengths = read_only(buffer), read_only(starts), read_only(lengths)
         count = len(starts)
         if count and not self._learned:
             self._learn(buffer, starts, lengths, 0)

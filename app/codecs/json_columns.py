@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -12,13 +13,22 @@ import polars as pl
 from app.codecs.json_by_kernel import KernelDecoder
 from app.codecs.json_msgspec import MsgspecDecoder, Rejected, split
 from app.codecs.json_plan import plan_for
+from app.codecs.murmur2 import partitions
+from app.codecs.record_batch import Fetch, event_types, parse
 
 __all__ = ["Decoded", "JsonColumns", "Rejected", "warm_up"]
 
 VALUE_BYTES_MAX = 1 << 20
 DEPTH_MAX = 64
 
-_warm = Event()
+_kernels_ready = Event()
+
+# one record with the key "k", the value b'{"text":"a"}' and the header ce_type=sample
+_BATCH: Final = bytes.fromhex(
+    "000000000000000000000054ffffffff0257ee610a00000000000000000000000000000000000000"
+    "000000ffffffffffffffffffffffffffff0000000144000000026b187b2274657874223a2261227d"
+    "020e63655f747970650c73616d706c65"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +77,7 @@ class JsonColumns:
 
         Raises ValueError if a value reaches beyond the buffer.
         """
-        if self._kernel is None or not _warm.is_set():
+        if self._kernel is None or not _kernels_ready.is_set():
             return self.decode_with_msgspec(buffer, value_start, value_length)
         return self.decode_with_kernel(buffer, value_start, value_length)
 
@@ -117,18 +127,19 @@ def _check_bounds(
         raise ValueError("a value reaches beyond the buffer")
 
 
+class _Sample(msgspec.Struct):
+    text: str
+
+
 def warm_up() -> None:
-    """Compile every kernel, or load it from numba's cache; until then `decode` uses msgspec.
+    """Compile every kernel, or load it from numba's cache; until then JSON is left to msgspec.
 
-    To be called once, in a thread of its own.
+    To be called once, in a thread of its own: it takes about ten seconds when nothing is cached.
     """
-
-    class Sample(msgspec.Struct):
-        text: str
-        number: int | None = None
-
-    value = b'{"text":"a","number":1,"other":1.5}'
-    buffer = np.frombuffer(value + bytes(64), np.uint8)
-    starts, lengths = np.zeros(1, np.int64), np.full(1, len(value), np.int64)
-    JsonColumns(Sample, ["text"]).decode_with_kernel(buffer, starts, lengths)
-    _warm.set()
+    fetch = Fetch("warm-up", 0, 0, 1, _BATCH)
+    records = parse(fetch, check_crc=True)
+    event_types(records, ["sample"])
+    partitions(pl.Series(["key"]), 1)
+    decoder = JsonColumns(_Sample, ["text"])
+    decoder.decode_with_kernel(records.buffer, records.value_start, records.value_length)
+    _kernels_ready.set()

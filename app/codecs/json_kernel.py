@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from app.codecs.json_scalars_kernel import SLACK, floating, integer, number_end, string_end
-from app.codecs.words_kernel import load_byte, load_word, store_byte, store_float, store_word
+from app.codecs.json_scalars_kernel import floating, integer, number_end, string_end
+from app.codecs.words_kernel import SLACK, load_byte, load_word, store_byte, store_float, store_word
 
 TEXT, INTEGER, FLOAT, BOOLEAN = range(4)
 

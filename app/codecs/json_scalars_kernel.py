@@ -13,8 +13,6 @@ from numba import njit
 
 from app.codecs.words_kernel import float_of_bits, load_byte, load_word, table, trailing_zeros
 
-SLACK: Final = 32
-
 _ONES: Final = np.uint64(0x0101010101010101)
 _HIGHS: Final = np.uint64(0x8080808080808080)
 _QUOTES: Final = np.uint64(0x2222222222222222)

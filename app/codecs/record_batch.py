@@ -15,6 +15,8 @@ from app.codecs import record_batch_kernel as kernel
 from app.codecs.compression import decompress
 from app.codecs.crc32c_kernel import crc32c
 from app.codecs.record_batch_kernel import PLAIN, STRUCTURED, UNKNOWN
+from app.codecs.records import Records, event_types
+from app.codecs.words_kernel import SLACK, read_only
 
 __all__ = [
     "PLAIN",
@@ -34,6 +36,9 @@ _LENGTH_END: Final = 12  # the batch's length counts from here
 _MAGIC_AT: Final = 16
 _CHECKED_FROM: Final = 21  # the checksum covers the attributes and all that follows
 _RECORD_BYTES_MIN: Final = 7
+
+DECOMPRESSED_BYTES_MAX = 1 << 30
+_EXPECTED_RATIO: Final = 8  # of decompressed to compressed bytes; memory not touched costs nothing
 
 _CODEC_MASK: Final = 0x07
 _LOG_APPEND_TIME: Final = 0x08
@@ -78,53 +83,6 @@ class Fetch:
     aborted: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Records:
-    """The visible records of a fetch: int64[n] columns over `buffer` (uint8[bytes]).
-
-    A length of -1 is a null. `timestamp` is in milliseconds.
-    """
-
-    buffer: npt.NDArray[np.uint8]
-    offset: npt.NDArray[np.int64]
-    timestamp: npt.NDArray[np.int64]
-    key_start: npt.NDArray[np.int64]
-    key_length: npt.NDArray[np.int64]
-    value_start: npt.NDArray[np.int64]
-    value_length: npt.NDArray[np.int64]
-    header_start: npt.NDArray[np.int64]
-    header_count: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offset)
-
-    def key(self, row: int) -> bytes | None:
-        """The key of one record."""
-        return self._bytes(int(self.key_start[row]), int(self.key_length[row]))
-
-    def value(self, row: int) -> bytes | None:
-        """The value of one record."""
-        return self._bytes(int(self.value_start[row]), int(self.value_length[row]))
-
-    def headers(self, row: int) -> list[tuple[str, bytes | None]]:
-        """The headers of one record in their order; a name that is not UTF-8 is escaped."""
-        position, headers = int(self.header_start[row]), []
-        for _ in range(int(self.header_count[row])):
-            length, start = self._varint(position)
-            name = self._bytes(start, length) or b""
-            length, start = self._varint(start + length)
-            headers.append((name.decode(errors="backslashreplace"), self._bytes(start, length)))
-            position = start + max(length, 0)
-        return headers
-
-    def _bytes(self, start: int, length: int) -> bytes | None:
-        return None if length < 0 else self.buffer[start : start + length].tobytes()
-
-    def _varint(self, position: int) -> tuple[int, int]:
-        value, following = kernel.varint(self.buffer, position, len(self.buffer))
-        return int(value), int(following)
-
-
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """One batch's header, and where its records are in the fetch."""
@@ -140,18 +98,21 @@ class _Batch:
     end: int
 
 
-def parse(fetch: Fetch, *, check_crc: bool) -> Records:
+def parse(
+    fetch: Fetch, *, check_crc: bool, decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX
+) -> Records:
     """The visible records of a fetch, in the order of their offsets.
 
     Left out: control batches, aborted transactions, records before `fetch.start`, and the last
-    batch if it is cut. Raises CorruptRecordBatch. Without `check_crc`, damage that leaves the
+    batch if it is cut. Raises CorruptRecordBatch, also for a fetch that decompresses to more than
+    `decompressed_bytes_max`. Without `check_crc`, damage that leaves the
     structure intact goes unnoticed.
     """
     batches = list(_batches(fetch))
     if check_crc:
         _check_crc(fetch, batches)
-    visible = list(_committed(fetch, batches))
-    buffer, starts, ends = _decompressed(fetch, visible)
+    visible = list(_committed(fetch, batches, decompressed_bytes_max))
+    buffer, starts, ends = _decompressed(fetch, visible, decompressed_bytes_max)
     for batch, start, end in zip(visible, starts, ends, strict=True):
         if not 0 <= batch.count <= (end - start) // _RECORD_BYTES_MIN:
             raise _corrupt(fetch, batch, f"{batch.count} records do not fit into the batch")
@@ -177,22 +138,6 @@ def parse(fetch: Fetch, *, check_crc: bool) -> Records:
     if error != kernel.GOOD:
         raise _corrupt(fetch, visible[at], _ERRORS[error])
     return Records(buffer, *out[:, :rows])
-
-
-def event_types(records: Records, names: Sequence[str]) -> npt.NDArray[np.int16]:
-    """int16[n]: the index in `names` of each record's `ce_type` header.
-
-    UNKNOWN: a type that is not in `names`. Without that header, STRUCTURED if the content-type
-    header says that the value is a whole CloudEvent in JSON, else PLAIN.
-    """
-    out = np.full(len(records), PLAIN, np.int16)
-    if not records.header_count.any():
-        return out
-    encoded = [name.encode() for name in names]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    text = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
-    kernel.classify(records.buffer, records.header_start, records.header_count, text, ends, out)
-    return out
 
 
 def _corrupt(fetch: Fetch, batch: _Batch, reason: str) -> CorruptRecordBatch:
@@ -249,7 +194,7 @@ def _check_crc(fetch: Fetch, batches: Sequence[_Batch]) -> None:
             raise _corrupt(fetch, batch, reason)
 
 
-def _committed(fetch: Fetch, batches: Sequence[_Batch]) -> Iterator[_Batch]:
+def _committed(fetch: Fetch, batches: Sequence[_Batch], bytes_max: int) -> Iterator[_Batch]:
     """The batches of records but those of aborted transactions, as Kafka's own consumer does.
 
     A transaction is aborted from its first offset to the abort marker of its producer.
@@ -260,15 +205,15 @@ def _committed(fetch: Fetch, batches: Sequence[_Batch]) -> Iterator[_Batch]:
         while pending and pending[-1][1] <= batch.offset:
             aborted.add(pending.pop()[0])
         if batch.attributes & _CONTROL:
-            if batch.producer in aborted and _is_abort_marker(fetch, batch):
+            if batch.producer in aborted and _is_abort_marker(fetch, batch, bytes_max):
                 aborted.discard(batch.producer)
         elif not (batch.attributes & _TRANSACTIONAL and batch.producer in aborted):
             yield batch
 
 
-def _is_abort_marker(fetch: Fetch, batch: _Batch) -> bool:
+def _is_abort_marker(fetch: Fetch, batch: _Batch, bytes_max: int) -> bool:
     """Whether the one record of a control batch has the key of an abort (version, type 0)."""
-    buffer, starts, ends = _decompressed(fetch, [batch])
+    buffer, starts, ends = _decompressed(fetch, [batch], bytes_max)
     out = np.empty((8, 1), np.int64)
     one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
     rows, error, _ = kernel.walk(
@@ -281,22 +226,24 @@ def _is_abort_marker(fetch: Fetch, batch: _Batch) -> bool:
 
 
 def _decompressed(
-    fetch: Fetch, batches: Sequence[_Batch]
+    fetch: Fetch, batches: Sequence[_Batch], bytes_max: int
 ) -> tuple[npt.NDArray[np.uint8], list[int], list[int]]:
     """One buffer with the records of all batches, and where those of each start and end."""
     if not any(batch.attributes & _CODEC_MASK for batch in batches):
         buffer = np.frombuffer(fetch.raw, np.uint8)
         return buffer, [batch.start for batch in batches], [batch.end for batch in batches]
     raw = memoryview(fetch.raw)
-    parts = []
+    compressed = sum(batch.end - batch.start for batch in batches)
+    buffer = np.empty(min(_EXPECTED_RATIO * compressed, bytes_max), np.uint8)
+    bounds = [0]
     for batch in batches:
-        data = raw[batch.start : batch.end]
-        if codec := batch.attributes & _CODEC_MASK:
-            try:
-                data = decompress(codec, data)
-            except ValueError as error:
-                raise _corrupt(fetch, batch, str(error)) from error
-        parts.append(np.frombuffer(data, np.uint8))
-    bounds = np.cumsum([0, *map(len, parts)]).tolist()
-    buffer = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return buffer, bounds[:-1], bounds[1:]
+        codec, data = batch.attributes & _CODEC_MASK, raw[batch.start : batch.end]
+        try:
+            buffer, used = decompress(codec, data, buffer, bounds[-1], bytes_max)
+        except ValueError as error:
+            raise _corrupt(fetch, batch, str(error)) from error
+        bounds.append(used)
+    # a few readable bytes behind the last record spare the JSON kernel a copy
+    buffer = buffer[: bounds[-1] + SLACK]
+    buffer[bounds[-1] :] = 0
+    return read_only(buffer), bounds[:-1], bounds[1:]

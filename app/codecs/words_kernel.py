@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -19,7 +21,16 @@ from numba.extending import intrinsic
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("Headrace's kernels need a little-endian machine")
 
+SLACK = 32  # bytes behind a text that a kernel may read along with it
+
 _WORD = ir.IntType(64)
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A contiguous, read-only view: kernels are compiled once per type of array, for this one."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _loader(bits: int) -> Any:
