@@ -17,7 +17,7 @@ def create_app(namespace: dict[str, Any]) -> Any:
         settings = load_settings()
     except SettingsError as error:
         sys.exit(f"headrace: {error}")
-    _before_imports(settings)
+    prepare_process(settings)
 
     import agents
     import app.events
@@ -35,7 +35,7 @@ def create_app(namespace: dict[str, Any]) -> Any:
     return worker
 
 
-def _before_imports(settings: Any) -> None:
+def prepare_process(settings: Any) -> None:
     """What must be set before Polars is imported and before a loop is made."""
     import os
 

@@ -15,7 +15,6 @@ from faust.transport.drivers import TRANSPORTS
 from faust.types import TP
 from yarl import URL
 
-from app.codecs import warm_up
 from app.codecs.record_batch import Fetch
 from app.engine import names
 from app.engine.agent import AgentFunction, AgentRunner
@@ -145,7 +144,6 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.conf.consumer_group_instance_id = f"{settings.app_id}-{self._slot.id}"
         self.conf.web_port = _free_port(settings.web_host, settings.web_port)
         await loop.run_in_executor(None, self._prepare, servers)
-        loop.run_in_executor(None, warm_up)
         await super().on_first_start()
 
     def _prepare(self, servers: str) -> None:
@@ -171,6 +169,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.runner = self._new_runner()
             self.reader = CommittedReader(self.processor, self._store)
             self.runner.on_published = self.reader.published
+            self.runner.on_fatal = self.crash
             self.add_future(self.runner.run_checkpoints())
 
     def _new_runner(self) -> Runner:

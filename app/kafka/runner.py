@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from app.codecs.json_columns import warm_up
 from app.codecs.record_batch import CorruptRecordBatch, Fetch
 from app.engine import names
 from app.engine.agent import AgentRunner
@@ -114,6 +115,7 @@ class Runner:
         self._ahead = _Ahead()
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
         self._checkpoint_thread = ThreadPoolExecutor(1, "headrace-checkpoint")
+        self._engine_thread.submit(warm_up)  # before the first fetch, in the thread that will use them
         self._checkpointing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._room = asyncio.Event()
@@ -124,6 +126,7 @@ class Runner:
         self._assigned = False
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
+        self.on_fatal: Callable[[Exception], Awaitable[None]] = _ignore
 
     # -- partitions come and go ------------------------------------------------------------------
 
@@ -220,6 +223,10 @@ class Runner:
                 await asyncio.sleep(1)
                 async with self._checkpointing:
                     await self._rewind()
+            except Exception as error:  # a bug or a broken machine: nothing is lost if the worker ends here
+                log.exception("engine.failed")
+                await self.on_fatal(error)
+                raise
             finally:
                 self._consumer.release(fetch)
 
@@ -328,6 +335,10 @@ class Runner:
             except AbortedError as error:
                 await self._aborted(str(error))
                 return
+            except Exception as error:
+                log.exception("checkpoint.impossible")
+                await self.on_fatal(error)
+                raise
             self.processor.commit(staged, checkpoint)
             self._committed.update(checkpoint.positions)
             self._failures = 0
@@ -363,6 +374,10 @@ class Runner:
         self._engine_thread.shutdown(wait=True, cancel_futures=True)
         self._checkpoint_thread.shutdown(wait=True, cancel_futures=True)
         self._publisher.close()
+
+
+async def _ignore(error: Exception) -> None:
+    """Stands in for `on_fatal` until the worker has set it."""
 
 
 def store_writes(checkpoint: Checkpoint, offsets: Offsets) -> list[StoreWrite]:

@@ -1,0 +1,93 @@
+"""A small application for the tests that need real workers: `faust -A tests.kafka.job worker`.
+
+Sales come keyed by user; one table keeps that key, one is repartitioned by country, and an agent passes
+every sale on. Amounts are whole numbers, so that sums can be compared exactly.
+"""
+
+from __future__ import annotations
+
+from app.engine.aggregates import count, maximum, total
+from app.engine.table import Table
+from app.engine.windows import tumbling
+from app.events.event import Event
+from app.settings import load_settings
+from app.start import prepare_process
+
+settings = load_settings()
+prepare_process(settings)
+
+from app.worker import Headrace  # noqa: E402 - after the process is prepared
+
+PREFIX = settings.app_id
+
+
+class Sale(Event, type="test.sale", topic=f"{PREFIX}-sales", key="user", plain=True, time="at"):
+    """A sale of a user; `sequence` is unique."""
+
+    user: str
+    sequence: int
+    amount: int
+    country: str
+    at: int
+
+
+class SalePassed(Event, type="test.sale_passed", topic=f"{PREFIX}-passed", key="user"):
+    """The same sale, passed on by an agent."""
+
+    user: str
+    sequence: int
+    amount: int
+
+
+class UserTotal(Event, type="test.user_total", topic=f"{PREFIX}-user-totals", key="user"):
+    """What a user bought in a window."""
+
+    user: str
+    window_start: int
+    sales: int
+    amount: int
+    largest: int
+
+
+class CountryTotal(
+    Event, type="test.country_total", topic=f"{PREFIX}-country-totals", key="country"
+):
+    """What a country bought in a window."""
+
+    country: str
+    window_start: int
+    sales: int
+    amount: int
+
+
+WINDOW = tumbling("5s", grace="1s")
+user_totals = Table(
+    "user_totals",
+    source=Sale,
+    by="user",
+    window=WINDOW,
+    columns={"sales": count(), "amount": total("amount"), "largest": maximum("amount")},
+    emit=UserTotal,
+)
+country_totals = Table(
+    "country_totals",
+    source=Sale,
+    by="country",
+    window=WINDOW,
+    columns={"sales": count(), "amount": total("amount")},
+    emit=CountryTotal,
+)
+
+app = Headrace(settings, tables=[user_totals, country_totals])
+
+
+@app.agent(Sale)
+async def pass_on(sales):
+    """Pass every sale on; a sale of amount -1 is a poison that no retry helps."""
+    async for batch in sales:
+        if (batch.frame["amount"] == -1).any():
+            raise ValueError("poison")
+        batch.emit(SalePassed, batch.frame.select("user", "sequence", "amount", "_time", "_offset"))
+
+
+app.load([Sale, SalePassed, UserTotal, CountryTotal])
