@@ -127,6 +127,7 @@ class BrokerJvm:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=_environment(),
             )
         if code != 0:
             raise self.failure(f"formatting the broker's storage failed (exit code {code})")
@@ -136,8 +137,7 @@ class BrokerJvm:
         flags = [
             f"-Xms{HEAP_MB}m",
             f"-Xmx{HEAP_MB}m",
-            "-XX:+UseG1GC",
-            "-XX:MaxGCPauseMillis=20",
+            "-XX:+UseSerialGC",
             "-XX:+ExitOnOutOfMemoryError",
             f"-XX:ErrorFile={self.folder.log_path}/jvm_crash.log",
             "-Djava.awt.headless=true",
@@ -150,6 +150,7 @@ class BrokerJvm:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=_environment(),
                 preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
             )
         return ProcessId.of(self.process.pid)
@@ -196,6 +197,14 @@ class BrokerJvm:
         return [str(JAVA), *flags, "-cp", class_path, main, *arguments]
 
 
+def _environment() -> dict[str, str]:
+    """Ours, without what would change the JVM, and with paths in UTF-8."""
+    environment = dict(os.environ, LC_ALL="C.UTF-8")
+    for name in ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"):
+        environment.pop(name, None)
+    return environment
+
+
 def choose_ports(wanted: tuple[int, int] | None) -> tuple[int, int]:
     """Two free ports of the loopback interface, the wanted ones when they are free."""
     first = wanted or (PORT_DEFAULT, PORT_DEFAULT + 1)
@@ -219,5 +228,10 @@ def choose_ports(wanted: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _escaped(path: Path) -> str:
-    """A path as the value of a Java property file."""
-    return str(path).replace("\\", "\\\\")
+    """A path as the value of a Java property file, which is Latin-1 with escapes."""
+    units = str(path).encode("utf-16-be")
+    points = [int.from_bytes(units[i : i + 2]) for i in range(0, len(units), 2)]
+    return "".join(
+        chr(point) if 32 <= point < 127 and point != ord("\\") else f"\\u{point:04x}"
+        for point in points
+    )
