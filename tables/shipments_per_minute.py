@@ -1,0 +1,25 @@
+"""Parcels per minute, carrier and country."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from app.engine.aggregates import count, total
+from app.engine.table import Table
+from app.engine.windows import tumbling
+from app.events.shipment_sent import ShipmentSent
+from app.events.shipments_counted import ShipmentsCounted
+
+shipments_per_minute = Table(
+    "shipments_per_minute",
+    description="What each carrier takes for each country, minute by minute.",
+    source=ShipmentSent,
+    by=("carrier", "country"),
+    window=tumbling("1m", grace="10s"),
+    columns={
+        "parcels": count(),
+        "express_parcels": count(where=pl.col("express")),
+        "weight_kg": total("weight_kg"),
+    },
+    emit=ShipmentsCounted,
+)
