@@ -37,6 +37,7 @@ class Child:
     ) -> None:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self.name = log_path.stem
+        self.environment = environment
         self._log_path = log_path
         self._log = log_path.open("ab")
         self._reports: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()

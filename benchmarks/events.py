@@ -83,6 +83,14 @@ class Workload:
             }
         )
 
+    def closing(self) -> pl.DataFrame:
+        """One more event per partition, late enough to close every window before it."""
+        chunk = self._chunk(0, 0, min(CHUNK_EVENTS, self.events))
+        time_ms = (self.end_ms // WINDOW_MS + 3) * WINDOW_MS
+        return chunk.unique("partition", keep="first", maintain_order=True).with_columns(
+            time=pl.lit(time_ms, pl.Int64)
+        )
+
     def totals(self) -> pl.DataFrame:
         """The one-shot answer per user and window: user, window_start, events, amount, largest."""
         needed = pl.concat(

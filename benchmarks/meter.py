@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-_STDOUT = 1
+_STDOUT = 1  # not sys.stdout, which Faust turns into a log
 _REPORTS = 40
 
 
 def report(**facts: Any) -> None:
-    """Write one JSON line for the program that started this one (Faust makes `sys.stdout` a log)."""
+    """Write one JSON line to the program that started this one."""
     os.write(_STDOUT, json.dumps(facts).encode() + b"\n")
 
 

@@ -17,10 +17,10 @@ import faust
 from benchmarks.events import WINDOW_MS
 from benchmarks.meter import Meter
 
-DATA_DIR = Path(os.environ["BENCH_DATA_DIR"])
+DATA_DIR = Path(os.environ["HEADRACE_DATA_DIR"])
 
 app = faust.App(
-    os.environ["BENCH_APP_ID"],
+    os.environ["HEADRACE_APP_ID"],
     broker=f"kafka://{os.environ['HEADRACE_BROKER'].replace(',', ';')}",
     store="rocksdb://",
     datadir=DATA_DIR,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import chain
 
 import polars as pl
 from confluent_kafka import Producer
@@ -18,7 +19,7 @@ from benchmarks.meter import report
 
 
 def write(servers: str, topic: str, workload: Workload, partitions: list[int]) -> None:
-    """Write the events of these partitions, in order, and report how many are done."""
+    """Write the events of these partitions and their closing ones; report how many are done."""
     producer = Producer(
         {
             "bootstrap.servers": servers,
@@ -32,7 +33,7 @@ def write(servers: str, topic: str, workload: Workload, partitions: list[int]) -
         }
     )
     keys = [user.encode() for user in workload.users]
-    for chunk in workload.chunks():
+    for chunk in chain(workload.chunks(), [workload.closing()]):
         mine = chunk.filter(pl.col("partition").is_in(partitions))
         _produce(producer, topic, mine, keys)
         report(done=len(mine))

@@ -1,0 +1,59 @@
+"""Lays the benchmarks out as pytest-benchmark tests: one round each, rounds alternating."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.scale import SCALES
+from benchmarks.stopwatch import stopwatch
+from benchmarks.workbench import Workbench, open_workbench
+
+Measurement = Callable[[Workbench], dict[str, Any]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--scale`: how large the benchmarks are."""
+    parser.addoption("--scale", choices=sorted(SCALES), default="full", help="size of the runs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """As many rounds of each benchmark as its scale says."""
+    if "round_number" in metafunc.fixturenames:
+        rounds = SCALES[metafunc.config.getoption("scale")].rounds
+        name = metafunc.function.__name__.removeprefix("test_")
+        metafunc.parametrize("round_number", range(1, rounds[name] + 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Alternate: the first round of everything, then the second, and so on."""
+    items.sort(key=lambda item: item.callspec.params["round_number"])
+
+
+@pytest.fixture(scope="session")
+def workbench(request: pytest.FixtureRequest) -> Iterator[Workbench]:
+    """Broker, topic and child processes for all benchmarks of the run."""
+    with open_workbench(SCALES[request.config.getoption("scale")]) as bench:
+        yield bench
+        bench.keep_folder = request.session.testsfailed > 0
+
+
+@pytest.fixture
+def measure(
+    benchmark: Any, workbench: Workbench, round_number: int
+) -> Callable[[str, Measurement], dict[str, Any]]:
+    """Runs a measurement once; its facts go to pytest-benchmark's storage as extra_info."""
+
+    def run(name: str, measurement: Measurement) -> dict[str, Any]:
+        def timed() -> dict[str, Any]:
+            facts = measurement(workbench)
+            stopwatch.advance(facts["seconds"])
+            return facts
+
+        facts = benchmark.pedantic(timed, rounds=1, iterations=1)
+        benchmark.extra_info.update(facts, benchmark=name, round=round_number)
+        return facts
+
+    return run

@@ -1,0 +1,82 @@
+"""Measures the main job, from a worker's first fetch to its last commit, and checks the result."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import psutil
+
+from benchmarks.check import differences, emitted
+from benchmarks.child import Child, ChildError
+from benchmarks.stall import Stall
+from benchmarks.topics import read_committed
+from benchmarks.workbench import Workbench
+
+START_S_MAX = 120.0
+STALL_S_MAX = 60.0
+SAMPLE_INTERVAL_S = 0.025
+
+WORKER = (
+    *("-m", "faust", "--quiet", "-A", "benchmarks.main_job"),
+    *("worker", "--without-web", "-l", "warning"),
+)
+
+
+def run_main_job(bench: Workbench) -> dict[str, Any]:
+    """Speed, memory and correctness of one run over the whole topic.
+
+    The time begins when the worker has its first fetch, by its own report (CLOCK_MONOTONIC, which
+    processes share), and ends when the group's committed offsets are seen at the end of every
+    partition; they are asked for from outside every SAMPLE_INTERVAL_S.
+    """
+    topic = bench.events_topic()
+    answer = bench.workload.totals()  # before the worker starts: it needs both cores
+    with bench.child("main-job", WORKER, BENCH_TOPIC=topic) as worker:
+        group = worker.environment["HEADRACE_APP_ID"]
+        facts = _measure(bench, worker, topic, group)
+    derived = f"{group}.totals"
+    partitions = bench.workload.partitions
+    ends = bench.topics.ends(derived, partitions)
+    found = emitted(read_committed(bench.servers, derived, [0] * partitions, ends))
+    faults = differences(answer, found)
+    return {**facts, "derived_events": found.height, "correct": not faults, "differences": faults}
+
+
+def _measure(bench: Workbench, worker: Child, topic: str, group: str) -> dict[str, Any]:
+    ends = bench.topics.ends(topic, bench.workload.partitions)
+    first_fetch = _first_fetch(worker)
+    process = psutil.Process(worker.pid)
+    cpu_before = sum(process.cpu_times()[:2])
+    samples: list[tuple[float, int, float]] = []
+    stall = Stall("the main job", STALL_S_MAX)
+    with bench.step("main job", sum(ends)) as step:
+        while True:
+            committed = bench.topics.committed(group, topic, bench.workload.partitions)
+            now, done = time.monotonic(), sum(committed)
+            memory_mb = process.memory_info().rss / 1e6
+            samples.append((round(now - first_fetch, 4), done, round(memory_mb, 1)))
+            step.at(done)
+            if committed == ends:
+                break
+            worker.check_alive()
+            stall.at(done)
+            time.sleep(SAMPLE_INTERVAL_S)
+    seconds = samples[-1][0]
+    cpu_seconds = sum(process.cpu_times()[:2]) - cpu_before
+    return {
+        "events": sum(ends),
+        "seconds": seconds,
+        "events_per_second": sum(ends) / seconds,
+        "cpu_seconds": cpu_seconds,
+        "events_per_cpu_second": sum(ends) / cpu_seconds,
+        "peak_memory_mb": worker.peak_memory_mb(),
+        "samples": samples,
+    }
+
+
+def _first_fetch(worker: Child) -> float:
+    for report in worker.reports(START_S_MAX):
+        if "first_fetch" in report:
+            return float(report["first_fetch"])
+    raise ChildError("the main job's worker has ended before its first fetch")

@@ -1,0 +1,31 @@
+"""A Faust sensor that tells the runner when a worker is ready and when it has its first fetch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import faust
+
+from benchmarks.meter import report
+
+
+class Marks(faust.Sensor):
+    """Reports `ready` and `first_fetch` once each, as CLOCK_MONOTONIC seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reported: set[str] = set()
+
+    def on_rebalance_end(self, app: Any, state: dict[str, Any]) -> None:
+        """The partitions are assigned and their tables restored."""
+        self._once("ready")
+
+    def on_message_in(self, tp: Any, offset: int, message: Any) -> None:
+        """A message, for Headrace a whole fetch, has reached its stream."""
+        self._once("first_fetch")
+
+    def _once(self, mark: str) -> None:
+        if mark not in self._reported:
+            self._reported.add(mark)
+            report(**{mark: time.monotonic()})

@@ -1,0 +1,53 @@
+"""How large each benchmark is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Events of each job, seconds of the latency run, and how often the throughputs are measured.
+
+    Rounds alternate (main job, peers, main job, ...), so that a ratio compares the same minutes of
+    the machine.
+    """
+
+    main_job_events: int
+    stock_faust_events: int
+    quix_events: int
+    latency_rate: int
+    latency_seconds: int
+    latency_warm_up_seconds: int
+    rounds: dict[str, int]
+
+
+SCALES = {
+    "full": Scale(
+        main_job_events=10_000_000,
+        stock_faust_events=100_000,
+        quix_events=300_000,
+        latency_rate=100_000,
+        latency_seconds=30,
+        latency_warm_up_seconds=5,
+        rounds={"main_job": 3, "stock_faust": 2, "quix": 2, "latency": 1},
+    ),
+    "quick": Scale(
+        main_job_events=2_000_000,
+        stock_faust_events=50_000,
+        quix_events=200_000,
+        latency_rate=100_000,
+        latency_seconds=10,
+        latency_warm_up_seconds=5,
+        rounds={"main_job": 2, "stock_faust": 1, "quix": 1, "latency": 1},
+    ),
+    "tiny": Scale(  # proves that everything works together; its figures mean nothing
+        main_job_events=50_000,
+        stock_faust_events=1_000,
+        quix_events=2_000,
+        latency_rate=2_000,
+        latency_seconds=2,
+        latency_warm_up_seconds=1,
+        rounds={"main_job": 1, "stock_faust": 1, "quix": 1, "latency": 1},
+    ),
+}

@@ -1,0 +1,147 @@
+"""What the benchmarks share: a broker, the events' topic, child processes, progress bars."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.child import ROOT, Child
+from benchmarks.events import Workload
+from benchmarks.scale import Scale
+from benchmarks.topics import Topics
+
+DATA_DIR = ROOT / ".headrace"
+WRITE_SILENCE_S_MAX = 60.0
+
+
+@dataclass
+class Workbench:
+    """One run of the benchmarks.
+
+    prefix: begins the name of every topic and consumer group of the run.
+    folder: for logs and the state of what is measured; removed at the end unless `keep_folder`.
+    """
+
+    servers: str
+    scale: Scale
+    prefix: str
+    folder: Path
+    topics: Topics
+    progress: Progress
+    workload: Workload
+    keep_folder: bool = False
+    _counts: dict[str, int] = field(default_factory=dict)
+    _written: bool = False
+
+    def child(self, name: str, arguments: Sequence[str], **environment: str) -> Child:
+        """Start a Python process that finds the broker and its own data folder."""
+        number = self._counts[name] = self._counts.get(name, 0) + 1
+        label = f"{name}-{number}"
+        settings = {
+            "HEADRACE_BROKER": self.servers,
+            "HEADRACE_APP_ID": f"{self.prefix}.{label}",
+            "HEADRACE_DATA_DIR": str(self.folder / label),
+            "POLARS_MAX_THREADS": "1",
+        }
+        log_path = self.folder / f"{label}.log"
+        return Child(arguments, {**settings, **environment}, log_path)
+
+    @contextmanager
+    def step(self, label: str, total: float) -> Iterator[Step]:
+        """A progress bar for as long as the block runs."""
+        task = self.progress.add_task(label, total=total)
+        try:
+            yield Step(self.progress, task)
+        finally:
+            self.progress.stop_task(task)
+
+    def events_topic(self) -> str:
+        """The topic with the main job's events, written on first use by two processes."""
+        name = f"{self.prefix}.events"
+        if not self._written:
+            self.topics.create(name, self.workload.partitions)
+            self._write(name)
+            self._written = True
+        return name
+
+    def _write(self, topic: str) -> None:
+        workload = self.workload
+        shares = [range(first, workload.partitions, 2) for first in (0, 1)]
+        with self.step("write events", workload.events) as step, ExitStack() as stack:
+            size = [topic, str(workload.events), str(workload.keys)]
+            writers = [
+                stack.enter_context(
+                    self.child(
+                        "writer",
+                        ["-m", "benchmarks.writer", *size, ",".join(map(str, share))],
+                    )
+                )
+                for share in shares
+            ]
+            for writer in writers:
+                for report in writer.reports(WRITE_SILENCE_S_MAX):
+                    step.advance(report["done"])
+        written = sum(self.topics.ends(topic, workload.partitions))
+        expected = workload.events + workload.partitions
+        if written != expected:
+            raise RuntimeError(f"{topic} holds {written} events instead of {expected}")
+
+
+@dataclass
+class Step:
+    """One progress bar."""
+
+    progress: Progress
+    task: object
+
+    def advance(self, by: float) -> None:
+        """So much more is done."""
+        self.progress.advance(self.task, by)
+
+    def at(self, done: float) -> None:
+        """So much is done in all."""
+        self.progress.update(self.task, completed=done)
+
+
+@contextmanager
+def open_workbench(scale: Scale) -> Iterator[Workbench]:
+    """A workbench on HEADRACE_BROKER, or on the embedded broker; leaves no topic and no process."""
+    prefix = f"headrace-bench-{uuid.uuid4().hex[:8]}"
+    folder = DATA_DIR / "bench" / prefix
+    folder.mkdir(parents=True)
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with ExitStack() as stack:
+        servers = _broker(stack)
+        topics = Topics(servers)
+        stack.callback(topics.close)
+        stack.callback(topics.delete, prefix)
+        progress = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+        workload = Workload(scale.main_job_events)
+        bench = Workbench(servers, scale, prefix, folder, topics, progress, workload)
+        try:
+            yield bench
+        finally:
+            if not bench.keep_folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _broker(stack: ExitStack) -> str:
+    servers = os.environ.get("HEADRACE_BROKER", "")
+    if servers:
+        return servers
+    from app.kafka.broker import ensure_broker
+
+    return stack.enter_context(ensure_broker(DATA_DIR)).bootstrap_servers
