@@ -31,6 +31,8 @@ class Worker(faust.Worker):  # type: ignore[misc]
     async def on_startup_finished(self) -> None:
         """Say that the worker is ready, and where its pages are."""
         await super().on_startup_finished()
+        if self._shutdown_immediately:
+            return
         conf = self.app.conf
         pages = {"web": f"http://{conf.web_host}:{conf.web_port}"} if conf.web_enabled else {}
         log.info("worker.ready", **pages)

@@ -50,12 +50,23 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
             ],
         )
     )
+    if level > logging.DEBUG:
+        handler.addFilter(_is_no_chatter)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
     for name in CHATTY:
         quiet = logging.INFO if level == logging.DEBUG else logging.WARNING
         logging.getLogger(name).setLevel(max(level, quiet))
     logging.captureWarnings(True)
+
+
+def _is_no_chatter(record: logging.LogRecord) -> bool:
+    """False for what mode's services say of their coming and going.
+
+    They log it in the name of the module that their class is in, so also in the names of ours.
+    """
+    text = record.msg
+    return record.levelno >= logging.WARNING or not (isinstance(text, str) and text[:2] == "[^")
 
 
 def _shared(console: bool) -> list[Processor]:

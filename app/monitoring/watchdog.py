@@ -1,4 +1,4 @@
-"""Decides when a worker that has work does none. Pure: told how things stand, it tells what follows.
+"""Decides when a worker that has work does none. Pure: facts in, a verdict out.
 
 Kafka consumers in Python have been seen to die without a word: assigned, with lag, and still. Then
 it is better to end with a clear reason, so that a supervisor starts the process anew. Partitions
