@@ -24,6 +24,7 @@ from app.kafka.broker_error import BrokerError
 from app.kafka.broker_folder import Folder, State, take_lock
 from app.kafka.broker_jars import ensure_jars
 from app.kafka.broker_jvm import DISK_FREE_MB_MIN, HOST, STOP_TIMEOUT_S
+from app.kafka.broker_startup_cache import ensure_startup_cache
 from app.kafka.broker_supervisor import ALREADY_SUPERVISED
 
 START_TIMEOUT_S = 60.0
@@ -157,7 +158,7 @@ def _running_state(folder: Folder, log: Callable[[str], None]) -> tuple[State, b
             if owned and state and state.phase == "failed":
                 raise BrokerError(state.problem, state.remedy)
             _check_disk(folder)
-            ensure_jars(log)
+            ensure_startup_cache(ensure_jars(log), log)
             owned = _spawn_supervisor(folder) or owned
         elif state and state.phase == "running" and _answers(state, timeout_s=1.0):
             return state, owned

@@ -21,6 +21,7 @@ from app.kafka.broker_error import BrokerError
 from app.kafka.broker_folder import Folder, Phase, ProcessId, State, take_lock
 from app.kafka.broker_jars import ensure_jars
 from app.kafka.broker_jvm import STOP_TIMEOUT_S, BrokerJvm, choose_ports
+from app.kafka.broker_startup_cache import startup_flags
 
 WATCH_INTERVAL_S = 0.2
 LINGER_S = 10.0
@@ -68,7 +69,7 @@ class Supervisor:
         early_deaths = 0
         while not self.stopping:
             self.ports = choose_ports(self.ports)
-            jvm = BrokerJvm(self.folder, jars, *self.ports)
+            jvm = BrokerJvm(self.folder, jars, *self.ports, startup_flags())
             jvm.write_configuration()
             jvm.format_storage(self.cluster_id)
             started = time.monotonic()
