@@ -3,10 +3,8 @@
 The format is Kafka's own: https://kafka.apache.org/documentation/#recordbatch.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +17,7 @@ from app.codecs.records import Records, event_types
 from app.codecs.words_kernel import SLACK, read_only
 
 __all__ = [
+    "DECOMPRESSED_BYTES_MAX",
     "PLAIN",
     "STRUCTURED",
     "UNKNOWN",
@@ -29,16 +28,15 @@ __all__ = [
     "parse",
 ]
 
-# base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first timestamp,
-# largest timestamp, producer id, producer epoch, base sequence, count of records
-_HEADER: Final = Struct(">qiibIhiqqqhii")
-_LENGTH_END: Final = 12  # the batch's length counts from here
-_MAGIC_AT: Final = 16
-_CHECKED_FROM: Final = 21  # the checksum covers the attributes and all that follows
+_CHECKED_BYTES: Final = 40  # of the header: the checksum covers its attributes and all behind
 _RECORD_BYTES_MIN: Final = 7
 
 DECOMPRESSED_BYTES_MAX = 1 << 30
 _EXPECTED_RATIO: Final = 8  # of decompressed to compressed bytes; memory not touched costs nothing
+_BUFFER_BYTES_MIN: Final = 1 << 16
+
+_MARKER_BYTES: Final = 4
+_OFFSET_MIN: Final = -(2**63)
 
 _CODEC_MASK: Final = 0x07
 _LOG_APPEND_TIME: Final = 0x08
@@ -54,6 +52,8 @@ _ERRORS: Final = {
     kernel.BAD_END: "a record is longer than its fields",
     kernel.BAD_COUNT: "bytes are left after the last record",
 }
+
+_Table: TypeAlias = npt.NDArray[np.int64]
 
 
 class CorruptRecordBatch(ValueError):
@@ -83,21 +83,6 @@ class Fetch:
     aborted: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """One batch's header, and where its records are in the fetch."""
-
-    offset: int
-    attributes: int
-    first_timestamp: int
-    timestamp_max: int
-    producer: int
-    count: int
-    checksum: int
-    start: int
-    end: int
-
-
 def parse(
     fetch: Fetch, *, check_crc: bool, decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX
 ) -> Records:
@@ -105,145 +90,133 @@ def parse(
 
     Left out: control batches, aborted transactions, records before `fetch.start`, and the last
     batch if it is cut. Raises CorruptRecordBatch, also for a fetch that decompresses to more than
-    `decompressed_bytes_max`. Without `check_crc`, damage that leaves the
-    structure intact goes unnoticed.
+    `decompressed_bytes_max`. Without `check_crc`, damage that leaves the structure intact goes
+    unnoticed.
     """
-    batches = list(_batches(fetch))
+    batches = _scan(fetch)
     if check_crc:
         _check_crc(fetch, batches)
-    visible = list(_committed(fetch, batches, decompressed_bytes_max))
-    buffer, starts, ends = _decompressed(fetch, visible, decompressed_bytes_max)
-    for batch, start, end in zip(visible, starts, ends, strict=True):
-        if not 0 <= batch.count <= (end - start) // _RECORD_BYTES_MIN:
-            raise _corrupt(fetch, batch, f"{batch.count} records do not fit into the batch")
-    out = np.empty((8, sum(batch.count for batch in visible)), np.int64)
-    appended = [bool(batch.attributes & _LOG_APPEND_TIME) for batch in visible]
-    rows, error, at = kernel.walk(
-        buffer,
-        np.array(starts, np.int64),
-        np.array(ends, np.int64),
-        np.array([batch.count for batch in visible], np.int64),
-        np.array([batch.offset for batch in visible], np.int64),
-        np.array(
-            [
-                batch.timestamp_max if broker else batch.first_timestamp
-                for batch, broker in zip(visible, appended, strict=True)
-            ],
-            np.int64,
-        ),
-        np.array([not broker for broker in appended], np.int64),
-        fetch.start,
-        out,
-    )
-    if error != kernel.GOOD:
-        raise _corrupt(fetch, visible[at], _ERRORS[error])
-    return Records(buffer, *out[:, :rows])
+    if fetch.aborted or (batches[kernel.ATTRIBUTES] & _CONTROL).any():
+        visible = _visible(fetch, batches, decompressed_bytes_max)
+        batches = np.ascontiguousarray(batches[:, visible])
+    buffer, bounds = _decompressed(fetch, batches, decompressed_bytes_max)
+    return Records(buffer, *_walk(fetch, batches, buffer, bounds, fetch.start))
 
 
-def _corrupt(fetch: Fetch, batch: _Batch, reason: str) -> CorruptRecordBatch:
-    return CorruptRecordBatch(fetch.topic, fetch.partition, batch.offset, reason)
+def _corrupt(fetch: Fetch, offset: int, reason: str) -> CorruptRecordBatch:
+    return CorruptRecordBatch(fetch.topic, fetch.partition, int(offset), reason)
 
 
-def _batches(fetch: Fetch) -> Iterator[_Batch]:
-    """The headers of the complete batches of a fetch."""
-    raw, position = fetch.raw, 0
-    while len(raw) - position > _MAGIC_AT:
-        offset, length = (
-            int.from_bytes(raw[position : position + 8], "big", signed=True),
-            int.from_bytes(raw[position + 8 : position + _LENGTH_END], "big", signed=True),
+def _scan(fetch: Fetch) -> _Table:
+    """The headers of the complete batches of a fetch: int64[fields of the kernel, batches]."""
+    raw = np.frombuffer(fetch.raw, np.uint8)
+    table = np.empty((kernel.BATCH_FIELDS, len(raw) // kernel.HEADER_BYTES + 1), np.int64)
+    count, error, offset, fact = kernel.scan(raw, table)
+    if error == kernel.BAD_FORMAT:
+        raise _corrupt(
+            fetch,
+            offset,
+            f"message format {fact} is not supported, only 2, which Kafka has had since 0.11: "
+            "write the topic anew with a current producer",
         )
-        end = position + _LENGTH_END + length
-        magic = raw[position + _MAGIC_AT]
-        wrong = None
-        if length < 0:
-            wrong = f"a batch of {length} bytes"
-        elif end > len(raw):
-            return
-        elif magic != 2:
-            wrong = (
-                f"message format {magic} is not supported: only 2, Kafka's own since 0.11 "
-                "(rewrite the topic, or set its log.message.format.version)"
-            )
-        elif length < _HEADER.size - _LENGTH_END:
-            wrong = f"a batch of {length} bytes is too short for its header"
-        if wrong:
-            raise CorruptRecordBatch(fetch.topic, fetch.partition, offset, wrong)
-        fields = _HEADER.unpack_from(raw, position)
-        yield _Batch(
-            offset=offset,
-            checksum=fields[4],
-            attributes=fields[5],
-            first_timestamp=fields[7],
-            timestamp_max=fields[8],
-            producer=fields[9],
-            count=fields[12],
-            start=position + _HEADER.size,
-            end=end,
-        )
-        position = end
+    if error == kernel.BAD_BATCH_LENGTH:
+        raise _corrupt(fetch, offset, f"a batch cannot have a length of {fact} bytes")
+    return table[:, :count]
 
 
-def _check_crc(fetch: Fetch, batches: Sequence[_Batch]) -> None:
-    ends = np.array([batch.end for batch in batches], np.int64)
-    starts = np.array([batch.start for batch in batches], np.int64) - (_HEADER.size - _CHECKED_FROM)
-    found = np.empty(len(batches), np.uint32)
-    crc32c(np.frombuffer(fetch.raw, np.uint8), starts, ends, found)
-    for batch, checksum in zip(batches, found.tolist(), strict=True):
-        if batch.checksum != checksum:
-            reason = f"the checksum is {checksum:08x}, the batch says {batch.checksum:08x}"
-            raise _corrupt(fetch, batch, reason)
+def _check_crc(fetch: Fetch, batches: _Table) -> None:
+    expected = batches[kernel.CHECKSUM]
+    found = np.empty(len(expected), np.uint32)
+    starts = batches[kernel.START] - _CHECKED_BYTES
+    crc32c(np.frombuffer(fetch.raw, np.uint8), starts, batches[kernel.END], found)
+    if (found != expected).any():
+        at = int(np.flatnonzero(found != expected)[0])
+        reason = f"the checksum is {found[at]:08x}, the batch says {expected[at]:08x}"
+        raise _corrupt(fetch, batches[kernel.BASE_OFFSET, at], reason)
 
 
-def _committed(fetch: Fetch, batches: Sequence[_Batch], bytes_max: int) -> Iterator[_Batch]:
-    """The batches of records but those of aborted transactions, as Kafka's own consumer does.
+def _visible(fetch: Fetch, batches: _Table, bytes_max: int) -> list[int]:
+    """The batches that hold records of transactions that were not aborted, or of none.
 
-    A transaction is aborted from its first offset to the abort marker of its producer.
+    A transaction is aborted from its first offset to the abort marker of its producer, as in
+    Kafka's own consumer.
     """
     pending = sorted(fetch.aborted, key=lambda item: item[1], reverse=True)
     aborted: set[int] = set()
-    for batch in batches:
-        while pending and pending[-1][1] <= batch.offset:
+    visible = []
+    fields = batches[[kernel.BASE_OFFSET, kernel.ATTRIBUTES, kernel.PRODUCER]].T.tolist()
+    for at, (offset, attributes, producer) in enumerate(fields):
+        while pending and pending[-1][1] <= offset:
             aborted.add(pending.pop()[0])
-        if batch.attributes & _CONTROL:
-            if batch.producer in aborted and _is_abort_marker(fetch, batch, bytes_max):
-                aborted.discard(batch.producer)
-        elif not (batch.attributes & _TRANSACTIONAL and batch.producer in aborted):
-            yield batch
+        if attributes & _CONTROL:
+            if producer in aborted and _is_abort_marker(fetch, batches[:, [at]], bytes_max):
+                aborted.discard(producer)
+        elif not (attributes & _TRANSACTIONAL and producer in aborted):
+            visible.append(at)
+    return visible
 
 
-def _is_abort_marker(fetch: Fetch, batch: _Batch, bytes_max: int) -> bool:
-    """Whether the one record of a control batch has the key of an abort (version, type 0)."""
-    buffer, starts, ends = _decompressed(fetch, [batch], bytes_max)
-    out = np.empty((8, 1), np.int64)
-    one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
-    rows, error, _ = kernel.walk(
-        buffer, np.array(starts), np.array(ends), one, zero, zero, zero, 0, out
-    )
-    if error != kernel.GOOD or rows != 1 or out[3, 0] < 4:
-        raise _corrupt(fetch, batch, "a control batch without a marker")
-    key = buffer[out[2, 0] : out[2, 0] + 4].tobytes()
-    return key[2:] == b"\0\0"
+def _is_abort_marker(fetch: Fetch, batch: _Table, bytes_max: int) -> bool:
+    """Whether the record of a control batch has the key of an abort: a version, then type 0."""
+    batch = np.ascontiguousarray(batch)
+    buffer, bounds = _decompressed(fetch, batch, bytes_max)
+    columns = _walk(fetch, batch, buffer, bounds, _OFFSET_MIN)
+    start, length = columns[kernel.KEY], columns[kernel.KEY + 1]
+    if len(start) != 1 or length[0] < _MARKER_BYTES:
+        raise _corrupt(fetch, batch[kernel.BASE_OFFSET, 0], "a control batch without a marker")
+    return buffer[start[0] :][:_MARKER_BYTES].tobytes()[2:] == b"\0\0"
 
 
 def _decompressed(
-    fetch: Fetch, batches: Sequence[_Batch], bytes_max: int
-) -> tuple[npt.NDArray[np.uint8], list[int], list[int]]:
-    """One buffer with the records of all batches, and where those of each start and end."""
-    if not any(batch.attributes & _CODEC_MASK for batch in batches):
-        buffer = np.frombuffer(fetch.raw, np.uint8)
-        return buffer, [batch.start for batch in batches], [batch.end for batch in batches]
+    fetch: Fetch, batches: _Table, bytes_max: int
+) -> tuple[npt.NDArray[np.uint8], _Table]:
+    """One buffer with the records of all batches, and where they start and end: int64[2, n]."""
+    bounds = batches[kernel.START : kernel.END + 1]
+    codecs = batches[kernel.ATTRIBUTES] & _CODEC_MASK
+    if not codecs.any():
+        return np.frombuffer(fetch.raw, np.uint8), bounds
     raw = memoryview(fetch.raw)
-    compressed = sum(batch.end - batch.start for batch in batches)
-    buffer = np.empty(min(_EXPECTED_RATIO * compressed, bytes_max), np.uint8)
-    bounds = [0]
-    for batch in batches:
-        codec, data = batch.attributes & _CODEC_MASK, raw[batch.start : batch.end]
+    size = max(_EXPECTED_RATIO * int((bounds[1] - bounds[0]).sum()), _BUFFER_BYTES_MIN)
+    buffer = np.empty(min(size, bytes_max), np.uint8)
+    ends = [0]
+    for at, (codec, start, end) in enumerate(zip(codecs.tolist(), *bounds.tolist(), strict=True)):
         try:
-            buffer, used = decompress(codec, data, buffer, bounds[-1], bytes_max)
+            buffer, used = decompress(codec, raw[start:end], buffer, ends[-1], bytes_max)
         except ValueError as error:
-            raise _corrupt(fetch, batch, str(error)) from error
-        bounds.append(used)
+            raise _corrupt(fetch, batches[kernel.BASE_OFFSET, at], str(error)) from error
+        ends.append(used)
     # a few readable bytes behind the last record spare the JSON kernel a copy
-    buffer = buffer[: bounds[-1] + SLACK]
-    buffer[bounds[-1] :] = 0
-    return read_only(buffer), bounds[:-1], bounds[1:]
+    buffer = buffer[: ends[-1] + SLACK]
+    buffer[ends[-1] :] = 0
+    return read_only(buffer), np.array([ends[:-1], ends[1:]], np.int64)
+
+
+def _walk(
+    fetch: Fetch,
+    batches: _Table,
+    buffer: npt.NDArray[np.uint8],
+    bounds: _Table,
+    first_offset: int,
+) -> _Table:
+    """The columns of the records from `first_offset` on, as in `Records`: int64[8, n]."""
+    offsets, counts = batches[kernel.BASE_OFFSET], batches[kernel.COUNT]
+    too_many = (counts < 0) | (counts > (bounds[1] - bounds[0]) // _RECORD_BYTES_MIN)
+    if too_many.any():
+        at = int(np.flatnonzero(too_many)[0])
+        raise _corrupt(fetch, offsets[at], f"{counts[at]} records do not fit into the batch")
+    appended = (batches[kernel.ATTRIBUTES] & _LOG_APPEND_TIME) != 0
+    out = np.empty((kernel.COLUMNS, int(counts.sum())), np.int64)
+    rows, error, at = kernel.walk(
+        buffer,
+        bounds[0],
+        bounds[1],
+        counts,
+        offsets,
+        np.where(appended, batches[kernel.TIMESTAMP_MAX], batches[kernel.FIRST_TIMESTAMP]),
+        np.where(appended, 0, 1),
+        first_offset,
+        out,
+    )
+    if error != kernel.GOOD:
+        raise _corrupt(fetch, offsets[at], _ERRORS[error])
+    return out[:, :rows]

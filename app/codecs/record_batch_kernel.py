@@ -4,7 +4,7 @@
 Inside, positions are addresses, and every read is checked against the end of the batch.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
@@ -17,7 +17,72 @@ GOOD, BAD_VARINT, BAD_LENGTH, BAD_KEY, BAD_VALUE, BAD_HEADERS, BAD_END, BAD_COUN
 # The rows of the columns that `walk` writes.
 OFFSET, TIMESTAMP, KEY, VALUE, HEADERS, COLUMNS = 0, 1, 2, 4, 6, 8
 
+# The rows of the table that `scan` writes, one column per batch. START and END enclose the records.
+(
+    BASE_OFFSET,
+    CHECKSUM,
+    ATTRIBUTES,
+    FIRST_TIMESTAMP,
+    TIMESTAMP_MAX,
+    PRODUCER,
+    COUNT,
+    START,
+    END,
+    BATCH_FIELDS,
+) = range(10)
+
+HEADER_BYTES: Final = 61
+LENGTH_END: Final = 12  # the batch's length counts from here
+BAD_BATCH_LENGTH, BAD_FORMAT = 8, 9
+
 UNKNOWN, PLAIN, STRUCTURED = -1, -2, -3
+
+
+@njit(nogil=True, forceinline=True)
+def _signed(position: Any, size: Any) -> Any:
+    """The big-endian integer of `size` bytes at `position`."""
+    value = np.uint64(0)
+    for i in range(size):
+        value = (value << np.uint64(8)) | load_byte(position + i)
+    shift = np.int64(64 - 8 * size)
+    return np.int64(value << np.uint64(shift)) >> shift
+
+
+@njit(nogil=True, cache=True)
+def scan(raw: Any, table: Any) -> Any:
+    """Write the headers of the complete batches of a fetch to `table` (int64[9, batches]).
+
+    Returns (batches, GOOD, 0, 0), or what is wrong with the next batch: (_, BAD_BATCH_LENGTH, its
+    offset, its length) or (_, BAD_FORMAT, its offset, its message format).
+    """
+    base = np.int64(raw.ctypes.data)
+    size = np.int64(raw.shape[0])
+    position = np.int64(0)
+    batch = 0
+    while size - position > 16:
+        at = base + position
+        offset, length, magic = _signed(at, 8), _signed(at + 8, 4), _signed(at + 16, 1)
+        if length < 0:
+            return batch, BAD_BATCH_LENGTH, offset, length
+        end = position + LENGTH_END + length
+        if end > size:
+            break
+        if magic != 2:
+            return batch, BAD_FORMAT, offset, magic
+        if length < HEADER_BYTES - LENGTH_END:
+            return batch, BAD_BATCH_LENGTH, offset, length
+        table[BASE_OFFSET, batch] = offset
+        table[CHECKSUM, batch] = _signed(at + 17, 4) & 0xFFFFFFFF
+        table[ATTRIBUTES, batch] = _signed(at + 21, 2)
+        table[FIRST_TIMESTAMP, batch] = _signed(at + 27, 8)
+        table[TIMESTAMP_MAX, batch] = _signed(at + 35, 8)
+        table[PRODUCER, batch] = _signed(at + 43, 8)
+        table[COUNT, batch] = _signed(at + 57, 4)
+        table[START, batch] = position + HEADER_BYTES
+        table[END, batch] = end
+        batch += 1
+        position = end
+    return batch, GOOD, np.int64(0), np.int64(0)
 
 
 @njit(nogil=True, forceinline=True)
