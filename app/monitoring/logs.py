@@ -3,7 +3,8 @@
 People get aligned, coloured lines on a terminal, machines one JSON object a line. Both go to
 stderr, so that stdout stays free for what a command prints. Libraries that log by the standard
 library (Faust, mode, aiokafka, asyncio, warnings) go through the same formatter; those that are
-chatty are heard from WARNING on, or from INFO on when our own level is debug.
+chatty are heard from WARNING on, or from INFO on when our own level is debug, and do not repeat
+the same line within ten seconds.
 
 `faust worker` sets up logging of its own: it clears the root logger's handlers, turns prints into
 log lines, and without `--loglevel info` adds a spinner that sets the root logger to DEBUG. The
@@ -21,6 +22,7 @@ from typing import TextIO
 import structlog
 from structlog.types import Processor
 
+from app.monitoring.log_repeats import RepeatFilter
 from app.settings import Settings
 
 CHATTY = ("faust", "mode", "aiokafka", "aiohttp", "kafka", "numba", "asyncio")
@@ -52,6 +54,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     )
     if level > logging.DEBUG:
         handler.addFilter(_is_no_chatter)
+        handler.addFilter(RepeatFilter(CHATTY))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
     for name in CHATTY:
