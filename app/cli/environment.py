@@ -127,7 +127,7 @@ def _pip(venv: Path, requirements: str, options: list[str]) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_NO_BINARY", "PIP_QUIET")
+        if name not in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_NO_BINARY", "PIP_CONSTRAINT")
     }
     started = time.monotonic()
     line = ProgressLine(f"installing {total} Python packages")
