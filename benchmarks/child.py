@@ -112,7 +112,7 @@ class Child:
             for line in lines:
                 if line.startswith(b"{"):
                     self._reports.put(json.loads(line))
-                else:
+                elif line.strip():
                     self._log.write(line)
         self._reports.put(None)
 

@@ -21,15 +21,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """As many rounds of each benchmark as its scale says."""
-    if "round_number" in metafunc.fixturenames:
+    if "measure" in metafunc.fixturenames:
         rounds = SCALES[metafunc.config.getoption("scale")].rounds
-        name = metafunc.function.__name__.removeprefix("test_")
-        metafunc.parametrize("round_number", range(1, rounds[name] + 1))
+        numbers = range(1, rounds[_name(metafunc.function)] + 1)
+        metafunc.parametrize("round_number", numbers, indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Alternate: the first round of everything, then the second, and so on."""
-    items.sort(key=lambda item: item.callspec.params["round_number"])
+    order = list(SCALES["full"].rounds)
+    items.sort(
+        key=lambda item: (item.callspec.params["round_number"], order.index(_name(item.function)))
+    )
+
+
+def _name(function: Callable[..., object]) -> str:
+    return function.__name__.removeprefix("test_")
+
+
+@pytest.fixture
+def round_number(request: pytest.FixtureRequest) -> int:
+    """From 1."""
+    return int(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ RATE_TOLERANCE = 0.02
 
 WORKER = (
     *("-m", "faust", "--quiet", "-A", "benchmarks.pass_through"),
-    *("worker", "--without-web", "-l", "warning"),
+    *("worker", "--without-web", "-l", "warn"),
 )
 
 

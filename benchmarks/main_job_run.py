@@ -19,7 +19,7 @@ SAMPLE_INTERVAL_S = 0.025
 
 WORKER = (
     *("-m", "faust", "--quiet", "-A", "benchmarks.main_job"),
-    *("worker", "--without-web", "-l", "warning"),
+    *("worker", "--without-web", "-l", "warn"),
 )
 
 

@@ -21,8 +21,8 @@ class Marks(faust.Sensor):
         """The partitions are assigned and their tables restored."""
         self._once("ready")
 
-    def on_message_in(self, tp: Any, offset: int, message: Any) -> None:
-        """A message, for Headrace a whole fetch, has reached its stream."""
+    def on_stream_event_in(self, tp: Any, offset: int, stream: Any, event: Any) -> None:
+        """A message, for Headrace a whole fetch, has reached its agent."""
         self._once("first_fetch")
 
     def _once(self, mark: str) -> None:

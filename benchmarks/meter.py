@@ -15,7 +15,8 @@ _REPORTS = 40
 
 def report(**facts: Any) -> None:
     """Write one JSON line to the program that started this one."""
-    os.write(_STDOUT, json.dumps(facts).encode() + b"\n")
+    line = json.dumps(facts).encode()
+    os.write(_STDOUT, b"\n" + line + b"\n")  # a spinner may have left half a line
 
 
 def peak_memory_mb(pid: int | str = "self") -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -22,19 +23,16 @@ class Topics:
     def create(self, name: str, partitions: int = 4) -> None:
         """Make a topic that never expires: the events are dated in the past. Existing is fine."""
         wanted = NewTopic(name, partitions, 1, config=_KEEP_FOREVER)
-        try:
-            self._admin.create_topics([wanted], operation_timeout=_TIMEOUT_S)[name].result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+        made = self._admin.create_topics([wanted], operation_timeout=_TIMEOUT_S)
+        _settle(made[name], KafkaError.TOPIC_ALREADY_EXISTS)
 
-    def delete(self, prefix: str) -> None:
-        """Delete all topics whose names begin so."""
+    def delete(self, mark: str) -> None:
+        """Delete all topics with this in their names."""
         found = self._admin.list_topics(timeout=_TIMEOUT_S).topics
-        names = [name for name in found if name.startswith(prefix)]
+        names = [name for name in found if mark in name]
         if names:
             for future in self._admin.delete_topics(names, operation_timeout=_TIMEOUT_S).values():
-                future.result()
+                _settle(future, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def ends(self, name: str, partitions: int = 4) -> list[int]:
         """The offset after the last record of each partition."""
@@ -68,6 +66,15 @@ class Topics:
                 }
             )
         return self._readers[group]
+
+
+def _settle(result: Future[None], fine: int) -> None:
+    """Wait; an error of this code is fine."""
+    try:
+        result.result()
+    except KafkaException as error:
+        if error.args[0].code() != fine:
+            raise
 
 
 def read_committed(

@@ -26,7 +26,7 @@ WRITE_SILENCE_S_MAX = 60.0
 class Workbench:
     """One run of the benchmarks.
 
-    prefix: begins the name of every topic and consumer group of the run.
+    prefix: in the name of every topic and consumer group of the run.
     folder: for logs and the state of what is measured; removed at the end unless `keep_folder`.
     """
 
