@@ -36,10 +36,13 @@ def create_app(namespace: dict[str, Any]) -> Any:
 
 
 def prepare_process(settings: Any) -> None:
-    """What must be set before Polars is imported and before a loop is made."""
+    """Logs, and what must be set before Polars is imported and before a loop is made."""
     import os
 
     import uvloop
 
+    from app.monitoring.logs import configure_logging
+
+    configure_logging(settings)
     os.environ.setdefault("POLARS_MAX_THREADS", str(settings.polars_threads))
     uvloop.install()

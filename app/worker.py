@@ -27,13 +27,18 @@ from app.events.event import Event
 from app.kafka import transport
 from app.kafka.broker import ensure_broker
 from app.kafka.changelog import ChangelogRestore
+from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
 from app.kafka.publisher import Membership, Publisher
 from app.kafka.runner import Pace, Runner
 from app.kafka.topics import ensure_topics, needs
+from app.monitoring import metrics
+from app.monitoring.faust_worker import Worker
 from app.settings import Settings
 from app.state.rocksdb_store import RocksDBStore
 from app.state.slot import WorkerSlot
+from app.vitals import Vitals
+from app.web.faust_web import install
 
 log = structlog.get_logger(__name__)
 
@@ -66,12 +71,12 @@ class Headrace(faust.App):  # type: ignore[misc]
             consumer_max_fetch_size=settings.fetch_partition_kb_max << 10,
             broker_session_timeout=settings.session_timeout_ms / 1000,
             broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
+            Worker=Worker,
+            web="headrace://",
             web_enabled=settings.web_enabled,
             web_bind=settings.web_host,
             web_host=settings.web_host,
             web_port=settings.web_port,
-            web_tables_enabled=False,
-            web_router_enabled=False,
             stream_recovery_delay=0.0,
         )
         self.fetch_bytes_max = settings.fetch_buffer_mb << 20
@@ -93,7 +98,9 @@ class Headrace(faust.App):  # type: ignore[misc]
             if any(agent.name == label for agent in self.columnar_agents):
                 raise ValueError(f"two agents are named {label!r}; give one of them another name=")
             attempts_max = self.settings.agent_attempts_max
-            self.columnar_agents.append(AgentRunner(label, channel, function, attempts_max=attempts_max))
+            runner = AgentRunner(label, channel, function, attempts_max=attempts_max)
+            self.columnar_agents.append(runner)
+            function.__agent__ = runner  # type: ignore[attr-defined]  # app.testing finds it there
             return function
 
         return register
@@ -101,7 +108,9 @@ class Headrace(faust.App):  # type: ignore[misc]
     def load(self, events: Iterable[type[Event]], *packages: ModuleType) -> None:
         """Find the tables and agents of these packages, and put the engine together."""
         for module in (module for package in packages for module in import_all(package)):
-            self.columnar_tables += [item for item in vars(module).values() if isinstance(item, Table)]
+            self.columnar_tables += [
+                item for item in vars(module).values() if isinstance(item, Table)
+            ]
         settings = self.settings
         self.catalogue = Catalogue(events)
         self.processor = Processor(
@@ -170,7 +179,21 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.reader = CommittedReader(self.processor, self._store)
             self.runner.on_published = self.reader.published
             self.runner.on_fatal = self.crash
+            vitals = Vitals(
+                self.settings, self.runner, self._stable_end, lambda: self.consumer.fetch_bytes
+            )
+            if self.settings.web_enabled:
+                install(
+                    self,
+                    self.reader,
+                    metrics=metrics.render,
+                    health=vitals.health,
+                    ready=vitals.ready,
+                    page_rows_max=self.settings.web_page_rows_max,
+                )
+            metrics.announce_build()
             self.add_future(self.runner.run_checkpoints())
+            self.add_future(vitals.run())
 
     def _new_runner(self) -> Runner:
         settings = self.settings
@@ -190,7 +213,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             ChangelogRestore(servers, settings.app_id, self._store, timeout_s=2 * timeout_s),
             self.columnar_agents,
             _ConsumerControl(self),
-            _Silent(),
+            MetricsObserver(names.dead_letter_topic(settings.app_id)),
             Pace(
                 checkpoint_interval_ms=settings.checkpoint_interval_ms,
                 checkpoint_bytes_max=settings.checkpoint_delta_mb_max << 20,
@@ -205,10 +228,21 @@ class Headrace(faust.App):  # type: ignore[misc]
         self, ends: PartitionEnds, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, int]:
         """Where to begin partitions of which nothing is committed yet (blocks)."""
-        internal = {names.repartition_topic(self.settings.app_id, table.name) for table in self.columnar_tables}
+        internal = {
+            names.repartition_topic(self.settings.app_id, table.name)
+            for table in self.columnar_tables
+        }
         latest = self.settings.read_from == "latest"
         from_end = [here for here in partitions if latest and here[0] not in internal]
         return {**ends.starts(set(partitions) - set(from_end)), **ends.ends(from_end)}
+
+    def _stable_end(self, here: TopicPartition) -> int | None:
+        """How far a partition can be read: its last stable offset, as the last fetch told it."""
+        tp = TP(*here)
+        if tp not in self.consumer.assignment():
+            return None
+        end: int | None = self.consumer._thread.last_stable_offset(tp)
+        return end
 
     def restored_positions(self) -> dict[TopicPartition, int]:
         """Where the consumer has to read on, after a restore."""
@@ -216,7 +250,11 @@ class Headrace(faust.App):  # type: ignore[misc]
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
         assert self.runner is not None
-        mine = {(tp.topic, tp.partition) for tp in self.consumer.assignment() if tp.topic in transport.columnar}
+        mine = {
+            (tp.topic, tp.partition)
+            for tp in self.consumer.assignment()
+            if tp.topic in transport.columnar
+        }
         await self.runner.assign(mine, self._partition_counts)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
@@ -247,14 +285,10 @@ class _ConsumerControl:
         self._app.consumer.release(fetch)
 
     def caught_up(self, topic: str, partition: int, position: int) -> bool:
-        end = self._app.consumer.highwater(TP(topic, partition))
+        end = self._app.consumer.highwater(
+            TP(topic, partition)
+        )  # not the stable one: what is open may commit
         return end is not None and position >= end
-
-
-class _Silent:
-    def fetched(self, *_: Any) -> None: ...
-    def checkpoint_done(self, *_: Any) -> None: ...
-    def checkpoint_failed(self, *_: Any) -> None: ...
 
 
 def _free_port(host: str, wanted: int, *, tries: int = 20) -> int:

@@ -91,13 +91,19 @@ class AgentRunner:
     attempts_max: how often a single event is tried before it becomes a dead letter; at least 1.
     """
 
-    def __init__(self, name: str, cls: type[Event], function: AgentFunction, *, attempts_max: int = 3) -> None:
+    def __init__(
+        self, name: str, cls: type[Event], function: AgentFunction, *, attempts_max: int = 3
+    ) -> None:
         self.name = name
         self.cls = cls
         self._function = function
         self._attempts_max = attempts_max
         self._stream = Stream()
         self._task: asyncio.Future[None] | None = None
+
+    def fresh(self) -> AgentRunner:
+        """The same agent with a task of its own, for another loop."""
+        return AgentRunner(self.name, self.cls, self._function, attempts_max=self._attempts_max)
 
     async def run(self, batch: Batch) -> Outcome:
         """Let the agent work on a batch; what it fails on is told, the rest goes through."""
@@ -140,7 +146,9 @@ class AgentRunner:
             return None
         error = None if self._task.cancelled() else self._task.exception()
         if error is None:
-            return AgentReturnedError(f"agent {self.name} has returned; let it loop over its stream for ever")
+            return AgentReturnedError(
+                f"agent {self.name} has returned; let it loop over its stream for ever"
+            )
         if not isinstance(error, Exception):
             raise error
         return error

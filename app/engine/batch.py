@@ -71,12 +71,18 @@ class Batch:
         if OFFSET in frame.columns:
             position = frame.select(
                 pl.concat_str(
-                    pl.lit(origin), OFFSET, pl.lit("-"), pl.int_range(pl.len()).over(OFFSET), pl.lit(f"-{len(self.emissions)}")
+                    pl.lit(origin),
+                    OFFSET,
+                    pl.lit("-"),
+                    pl.int_range(pl.len()).over(OFFSET),
+                    pl.lit(f"-{len(self.emissions)}"),
                 )
             ).to_series()
         else:
-            first = self.frame[OFFSET].min() if len(self.frame) else 0
-            position = pl.Series([f"{origin}{first}-{len(self.emissions)}-{row}" for row in range(count)])
+            first = int(self.frame[OFFSET][0]) if len(self.frame) else 0
+            position = pl.Series(
+                [f"{origin}{first}-{len(self.emissions)}-{row}" for row in range(count)]
+            )
         self.emissions.append(Emission(cls, fields, position, times.cast(pl.Int64), self.agent))
 
     def part(self, start: int, length: int) -> Batch:
@@ -106,6 +112,8 @@ def _fields_of(cls: type[Event], frame: pl.DataFrame) -> pl.DataFrame:
             f"{cls.__name__} needs {', '.join(missing)}; the frame has only {', '.join(frame.columns)}"
         )
     try:
-        return frame.select(pl.col(name).cast(kind) for name, kind in kinds.items() if name in frame.columns)
+        return frame.select(
+            pl.col(name).cast(kind) for name, kind in kinds.items() if name in frame.columns
+        )
     except pl.exceptions.PolarsError as error:
         raise EmitError(f"{cls.__name__}: {error}") from error

@@ -37,7 +37,9 @@ class CommittedReader:
                 keys=table.by,
                 columns=tuple(table.columns),
                 schema={
-                    name: kind for name, kind in table.row_schema.items() if name not in (WINDOW_START, WINDOW_END)
+                    name: kind
+                    for name, kind in table.row_schema.items()
+                    if name not in (WINDOW_START, WINDOW_END)
                 },
                 window=str(table.window),
                 window_size_ms=table.window.size_ms,
@@ -69,7 +71,9 @@ class CommittedReader:
     def _partials(self, table: str, partition: int, pane: int) -> list[pl.DataFrame]:
         """One partition's segments of a window; looks again when a checkpoint has just replaced them."""
         for _ in range(_ATTEMPTS):
-            item = next((p for p in self._processor.partitions_of(table) if p.partition == partition), None)
+            item = next(
+                (p for p in self._processor.partitions_of(table) if p.partition == partition), None
+            )
             if item is None:
                 return []
             keys = [key for run in item.index.get(pane, ()) for key in run.keys(pane)]
@@ -77,7 +81,9 @@ class CommittedReader:
                 return [segment.decode(data) for data in self._store.read(table, partition, keys)]
             except MissingSegmentError:
                 continue
-        raise MissingSegmentError(f"table {table!r}, partition {partition}: its segments change too fast to be read")
+        raise MissingSegmentError(
+            f"table {table!r}, partition {partition}: its segments change too fast to be read"
+        )
 
     def version(self, table: str) -> int:
         """Grows with each checkpoint that changed the table. KeyError: no such table."""

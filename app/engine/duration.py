@@ -17,7 +17,9 @@ def milliseconds(duration: str | int) -> int:
         return duration
     match = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
     if match is None:
-        raise ValueError(f"{duration!r} is no duration; write for example '250ms', '10s', '1m', '2h' or '1d'")
+        raise ValueError(
+            f"{duration!r} is no duration; write for example '250ms', '10s', '1m', '2h' or '1d'"
+        )
     return int(match[1]) * _MS_PER[match[2]]
 
 

@@ -42,7 +42,9 @@ class Intake:
         seen = pl.col(TIME).cum_max()
         if before is not None:
             seen = pl.max_horizontal(seen, pl.lit(before))
-        late = frame.select(self._window.closes_at(self._window.pane(pl.col(TIME))) <= seen).to_series()
+        late = frame.select(
+            self._window.pane(pl.col(TIME)) + self._window.closes_at(0) <= seen
+        ).to_series()
         if not late.any():
             return Taken(self._table.partial(frame), now, None)
         kept = frame.filter(~late)

@@ -92,13 +92,15 @@ class Processor:
         tables: Iterable[Table],
         agent_types: Iterable[type[Event]] = (),
         *,
-        limits: Limits = Limits(),
-        sizes: Sizes = Sizes(),
+        limits: Limits | None = None,
+        sizes: Sizes | None = None,
     ) -> None:
         self.app_id = app_id
         self.tables = {table.name: table for table in tables}
-        self._sizes = sizes
-        self._sources = _sources(app_id, catalogue, self.tables.values(), agent_types, limits)
+        self._sizes = sizes or Sizes()
+        self._sources = _sources(
+            app_id, catalogue, self.tables.values(), agent_types, limits or Limits()
+        )
         self._repartition = {
             names.repartition_topic(app_id, table.name): table
             for table in self.tables.values()
@@ -172,7 +174,11 @@ class Processor:
         era, here = self._era, (fetch.topic, fetch.partition)
         if era.next_offsets.get(here) != fetch.start:
             return None
-        work = self._receive(fetch, era) if fetch.topic in self._repartition else self._read(fetch, era)
+        work = (
+            self._receive(fetch, era)
+            if fetch.topic in self._repartition
+            else self._read(fetch, era)
+        )
         era.next_offsets[here] = fetch.end
         return work
 
@@ -219,7 +225,9 @@ class Processor:
                     )
                 )
 
-    def stage(self, work: Work, emissions: Iterable[Emission] = (), dead_letters: Iterable[Record] = ()) -> bool:
+    def stage(
+        self, work: Work, emissions: Iterable[Emission] = (), dead_letters: Iterable[Record] = ()
+    ) -> bool:
         """Take the work and what the agents made of it; False: it does not follow on, and is dropped."""
         fetch, staged = work.fetch, self._staged
         here = (fetch.topic, fetch.partition)
@@ -256,7 +264,9 @@ class Processor:
                 key = (table.name, partition)
                 known = self._staged.stream_times.get(key) or self._committed_times.get(key)
                 if known is None or not known.idle:
-                    self._staged.stream_times[key] = Progress(known.time if known else None, idle=True)
+                    self._staged.stream_times[key] = Progress(
+                        known.time if known else None, idle=True
+                    )
 
     @property
     def staged_bytes(self) -> int:
@@ -271,7 +281,9 @@ class Processor:
     def freeze(self) -> Staged:
         """Cut a checkpoint: take what is staged, and begin anew."""
         staged, self._staged = self._staged, Staged()
-        if not staged.positions and self._positions:  # a commit needs an offset, to learn its outcome by
+        if (
+            not staged.positions and self._positions
+        ):  # a commit needs an offset, to learn its outcome by
             first = min(self._positions)
             staged.positions[first] = self._positions[first]
         staged.checkpoint.positions = staged.positions
@@ -288,7 +300,9 @@ class Processor:
                 staged.progress[key] = {partition: progress}
             else:
                 self._send(checkpoint, key, partials, progress)
-        positions = {f"{topic}/{number}": offset for (topic, number), offset in staged.positions.items()}
+        positions = {
+            f"{topic}/{number}": offset for (topic, number), offset in staged.positions.items()
+        }
         for key in staged.partials.keys() | staged.progress.keys():
             table, number = key
             change = self._partitions[key].prepare(
@@ -302,7 +316,11 @@ class Processor:
         return checkpoint
 
     def _send(
-        self, checkpoint: Checkpoint, key: TopicPartition, partials: list[pl.DataFrame], progress: Progress
+        self,
+        checkpoint: Checkpoint,
+        key: TopicPartition,
+        partials: list[pl.DataFrame],
+        progress: Progress,
     ) -> None:
         """Send a source partition's partials to the owners of their keys."""
         table = self.tables[key[0]]
@@ -361,7 +379,9 @@ def _window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emissi
             table.key_text(rows),
         )
     ).to_series()
-    times = rows["window_end"] - 1  # inside the window, so that a minute's total belongs to its minute
+    times = (
+        rows["window_end"] - 1
+    )  # inside the window, so that a minute's total belongs to its minute
     return Emission(table.emit, table.derived(rows), ids, times, table.name)
 
 

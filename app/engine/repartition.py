@@ -23,7 +23,9 @@ class Sender:
     window, or the partition has become idle.
     """
 
-    def __init__(self, table: Table, topic: str, partition: int, partition_count: int, bytes_max: int) -> None:
+    def __init__(
+        self, table: Table, topic: str, partition: int, partition_count: int, bytes_max: int
+    ) -> None:
         self._table = table
         self._topic = topic
         self._partition = partition

@@ -28,7 +28,8 @@ class Run:
     def keys(self, pane: int) -> list[bytes]:
         """The keys of the run's segments; keys sort by window, then level, sequence and chunk."""
         return [
-            _KEY.pack(_MARK, pane + _BIAS, self.level, self.sequence, chunk) for chunk in range(self.chunks)
+            _KEY.pack(_MARK, pane + _BIAS, self.level, self.sequence, chunk)
+            for chunk in range(self.chunks)
         ]
 
 
@@ -60,7 +61,9 @@ def encode(frame: pl.DataFrame, bytes_max: int) -> list[bytes]:
     if len(data) <= bytes_max:
         return [data]
     if len(frame) < 2:
-        raise ValueError(f"one row takes {len(data)} bytes as a segment; at most {bytes_max} are allowed")
+        raise ValueError(
+            f"one row takes {len(data)} bytes as a segment; at most {bytes_max} are allowed"
+        )
     middle = len(frame) // 2
     return encode(frame[:middle], bytes_max) + encode(frame[middle:], bytes_max)
 

@@ -74,7 +74,11 @@ class Source:
         self._decoders = {
             number: JsonColumns(
                 cls,
-                [name for name in cls.__struct_fields__ if name in used or name == event_type(cls).time],
+                [
+                    name
+                    for name in cls.__struct_fields__
+                    if name in used or name == event_type(cls).time
+                ],
                 value_bytes_max=limits.event_bytes_max,
                 depth_max=limits.json_depth_max,
             )
@@ -106,7 +110,9 @@ class Source:
     ) -> None:
         """Decode the rows of one type; `whole`: they are all the rows of the fetch."""
         records = decoded.records
-        start, length = (view.start, view.length) if whole else (view.start[rows], view.length[rows])
+        start, length = (
+            (view.start, view.length) if whole else (view.start[rows], view.length[rows])
+        )
         columns = self._decoders[kind].decode(view.buffer, start, length)
         for rejected in columns.rejected:
             self._reject(decoded, int(rows[rejected.row]), rejected.reason)
@@ -121,11 +127,15 @@ class Source:
             else (records.offset[rows], records.timestamp[rows])
         )
         time_field = event_type(cls).time
-        times = pl.Series(TIME, stamps) if time_field is None else columns.frame[time_field].alias(TIME)
+        times = (
+            pl.Series(TIME, stamps) if time_field is None else columns.frame[time_field].alias(TIME)
+        )
         frame = columns.frame.with_columns(times, pl.Series(OFFSET, offsets))
         decoded.batches.append(Batch(cls, self.topic, decoded.fetch.partition, frame, rows))
 
-    def _settle(self, kinds: np.ndarray[Any, Any], view: _Values, decoded: Decoded) -> np.ndarray[Any, Any]:
+    def _settle(
+        self, kinds: np.ndarray[Any, Any], view: _Values, decoded: Decoded
+    ) -> np.ndarray[Any, Any]:
         """Decide on the records whose headers name none of the topic's types."""
         kinds = kinds.copy()
         if self._plain is not None:
@@ -138,7 +148,9 @@ class Source:
             )
         for row in np.flatnonzero(kinds == _UNKNOWN):
             name = dict(decoded.records.headers(int(row))).get("ce_type") or b""
-            self._reject(decoded, int(row), f"unknown event type {name.decode(errors='replace')[:200]!r}")
+            self._reject(
+                decoded, int(row), f"unknown event type {name.decode(errors='replace')[:200]!r}"
+            )
         return kinds
 
     def _open_envelope(self, row: int, view: _Values, decoded: Decoded) -> int:
@@ -161,7 +173,12 @@ class Source:
         source = (self.topic, decoded.fetch.partition)
         decoded.dead_letters.append(
             dead_letter(
-                self._dead_letter_topic, decoded.records, row, source=source, stage="decode", reason=reason
+                self._dead_letter_topic,
+                decoded.records,
+                row,
+                source=source,
+                stage="decode",
+                reason=reason,
             )
         )
 
@@ -173,7 +190,10 @@ class _Values:
     """Where each record's JSON lies; structured events' data is put behind the buffer."""
 
     def __init__(
-        self, buffer: np.ndarray[Any, Any], start: np.ndarray[Any, Any], length: np.ndarray[Any, Any]
+        self,
+        buffer: np.ndarray[Any, Any],
+        start: np.ndarray[Any, Any],
+        length: np.ndarray[Any, Any],
     ) -> None:
         self._buffer = buffer
         self._extra: list[np.ndarray[Any, Any]] = []

@@ -51,3 +51,7 @@ class Store(Protocol):
     def clear(self, table: str, partition: int) -> None:
         """Forget a table partition."""
         ...
+
+    def live_bytes(self) -> int:
+        """About how many bytes the live data take."""
+        ...

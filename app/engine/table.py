@@ -86,7 +86,9 @@ class Table:
 
     def columns_read(self) -> set[str]:
         """The fields of the source that the table needs."""
-        return set(self.by).union(*(aggregate.columns_read() for aggregate in self.columns.values()))
+        return set(self.by).union(
+            *(aggregate.columns_read() for aggregate in self.columns.values())
+        )
 
     def partial(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Reduce events to one row per window and key.
@@ -98,7 +100,9 @@ class Table:
         if first == last:  # the usual case: one window, so that only the key needs grouping
             grouped = frame.group_by(self._keys).agg(self._partial)
             return grouped.select(pl.lit(first, pl.Int64).alias(PANE), pl.all())
-        return frame.group_by(self.window.pane(pl.col(TIME)).alias(PANE), *self._keys).agg(self._partial)
+        return frame.group_by(self.window.pane(pl.col(TIME)).alias(PANE), *self._keys).agg(
+            self._partial
+        )
 
     def merge(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Reduce partials to one row per window and key. At least one frame must be given."""
@@ -137,16 +141,22 @@ class Table:
         self._check_fields("by=", self.by, fields)
         for name, aggregate in self.columns.items():
             if not isinstance(aggregate, Aggregate):
-                raise self._error(f"column {name!r} is {aggregate!r}; it must be an aggregate such as count()")
+                raise self._error(
+                    f"column {name!r} is {aggregate!r}; it must be an aggregate such as count()"
+                )
             if name.startswith("_") or name in (*self.by, WINDOW_START, WINDOW_END):
-                raise self._error(f"column {name!r} has a name that is taken or reserved; choose another one")
+                raise self._error(
+                    f"column {name!r} has a name that is taken or reserved; choose another one"
+                )
             self._check_fields(f"column {name!r}", aggregate.columns_read(), fields)
             try:
                 aggregate.result_type(fields)
             except ValueError as error:
                 raise self._error(f"column {name!r}: {error}") from None
         if not self.columns:
-            raise self._error("columns= is empty; give at least one aggregate, as in {'events': count()}")
+            raise self._error(
+                "columns= is empty; give at least one aggregate, as in {'events': count()}"
+            )
 
     def _check_fields(self, what: str, names: Any, fields: Mapping[str, Any]) -> None:
         for name in names:
@@ -170,7 +180,9 @@ class Table:
                     f"it gives: {', '.join(self.row_schema)}"
                 )
             if given != kind and not (given.is_integer() and kind.is_float()):
-                raise self._error(f"emit={self.emit.__name__}: field {field!r} is {kind}, but the table gives {given}")
+                raise self._error(
+                    f"emit={self.emit.__name__}: field {field!r} is {kind}, but the table gives {given}"
+                )
 
     def _error(self, message: str) -> TableDefinitionError:
         return TableDefinitionError(f"table {self.name!r}: {message}")

@@ -49,7 +49,13 @@ class TablePartition:
     """
 
     def __init__(
-        self, table: Table, partition: int, senders: Sequence[int], *, fan_in: int, segment_bytes_max: int
+        self,
+        table: Table,
+        partition: int,
+        senders: Sequence[int],
+        *,
+        fan_in: int,
+        segment_bytes_max: int,
     ) -> None:
         self.table = table
         self.partition = partition
@@ -136,7 +142,9 @@ class TablePartition:
         if now is None:
             return
         window = self.table.window
-        panes = {pane for pane, runs in change.index.items() if runs[0].level != FINAL} | set(deltas)
+        panes = {pane for pane, runs in change.index.items() if runs[0].level != FINAL} | set(
+            deltas
+        )
         for pane in sorted(panes):
             if window.closes_at(pane) > now:
                 continue
@@ -170,7 +178,9 @@ class TablePartition:
             for run in change.index.pop(pane):
                 change.deletes += run.keys(pane)
 
-    def _drop(self, change: Change, pane: int, runs: Iterable[Run], read: ReadSegments) -> list[pl.DataFrame]:
+    def _drop(
+        self, change: Change, pane: int, runs: Iterable[Run], read: ReadSegments
+    ) -> list[pl.DataFrame]:
         """Read runs that a merge or a close replaces, and delete them."""
         keys = [key for run in runs for key in run.keys(pane)]
         change.deletes += keys

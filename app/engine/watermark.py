@@ -17,7 +17,9 @@ class Progress:
     idle: bool = False
 
 
-def watermark(previous: int | None, expected: Iterable[int], senders: Mapping[int, Progress]) -> int | None:
+def watermark(
+    previous: int | None, expected: Iterable[int], senders: Mapping[int, Progress]
+) -> int | None:
     """The smallest stream time of the senders that are not idle; it never goes back.
 
     None: some sender has not been heard of yet. When all are idle it stays where it was.

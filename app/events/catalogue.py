@@ -55,18 +55,22 @@ class Catalogue:
 
 def discover(package: ModuleType) -> list[type[Event]]:
     """Import every module of the package and give the event types that are defined in them."""
-    found: list[type[Event]] = []
-    for module in import_all(package):
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Event) and value.__module__ == module.__name__:
-                if value is not Event:
-                    found.append(value)
-    return found
+    return [
+        value
+        for module in import_all(package)
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Event)
+        and value is not Event
+        and value.__module__ == module.__name__
+    ]
 
 
 def import_all(package: ModuleType) -> list[ModuleType]:
     """Import every module below a package, in the order of their names."""
-    names = sorted(info.name for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."))
+    names = sorted(
+        info.name for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    )
     return [importlib.import_module(name) for name in names]
 
 

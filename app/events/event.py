@@ -6,7 +6,17 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 import polars as pl
@@ -47,14 +57,15 @@ class EventType:
     time: str | None
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class _EventMeta(msgspec.StructMeta):
-    def __new__(  # noqa: PLR0913 - the keywords are the interface
+    def __new__(
         mcls,
         cls_name: str,
         bases: tuple[type, ...],
         namespace: dict[str, Any],
         *,
-        type: str | None = None,  # noqa: A002 - the field's standard word
+        type: str | None = None,
         version: int = 1,
         topic: str | None = None,
         key: str | None = None,
@@ -62,7 +73,7 @@ class _EventMeta(msgspec.StructMeta):
         time: str | None = None,
         **struct_options: Any,
     ) -> Any:
-        cls = super().__new__(mcls, cls_name, bases, namespace, **struct_options)
+        cls: Any = super().__new__(mcls, cls_name, bases, namespace, **struct_options)
         if type is not None or topic is not None:
             if type is None or topic is None:
                 raise EventDefinitionError(
@@ -156,5 +167,7 @@ def event_type(cls: type[Event]) -> EventType:
     """The type's name, topic, key and so on. EventDefinitionError: not an event type."""
     event = getattr(cls, "__event__", None)
     if not isinstance(event, EventType):
-        raise EventDefinitionError(f"{cls!r} is not an event type: derive it from Event with type= and topic=")
+        raise EventDefinitionError(
+            f"{cls!r} is not an event type: derive it from Event with type= and topic="
+        )
     return event

@@ -27,7 +27,9 @@ class ChangelogRestore:
     different moments, so a transaction that the offsets' commit tells of may still look open here.
     """
 
-    def __init__(self, bootstrap_servers: str, app_id: str, store: Store, *, timeout_s: float) -> None:
+    def __init__(
+        self, bootstrap_servers: str, app_id: str, store: Store, *, timeout_s: float
+    ) -> None:
         self._app_id = app_id
         self._store = store
         self._timeout_s = timeout_s
@@ -53,7 +55,9 @@ class ChangelogRestore:
                 consumer.assign(starts)
             return self._replay(consumer, ends)
         except KafkaException as error:
-            raise RestoreError(f"the changelogs could not be read: {error.args[0].str()}") from error
+            raise RestoreError(
+                f"the changelogs could not be read: {error.args[0].str()}"
+            ) from error
         finally:
             consumer.close()
 
@@ -67,11 +71,17 @@ class ChangelogRestore:
         asker = Consumer({**self._options, "isolation.level": "read_uncommitted"})
         for table, partition in parts:
             topic = names.changelog_topic(self._app_id, table)
-            _, high = asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout_s)
+            _, high = asker.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=self._timeout_s
+            )
             held = self._store.changelog_offset(table, partition)
             if held is not None and held > high:
-                log.warning("restore.store_ahead", table=table, partition=partition, held=held, end=high)
-                self._store.clear(table, partition)  # the changelog was made anew: what is here is not its state
+                log.warning(
+                    "restore.store_ahead", table=table, partition=partition, held=held, end=high
+                )
+                self._store.clear(
+                    table, partition
+                )  # the changelog was made anew: what is here is not its state
                 held = None
             start = held or 0
             if start < high:
@@ -87,7 +97,9 @@ class ChangelogRestore:
         while ends:
             messages = consumer.consume(1000, 0.5)
             if time.monotonic() - progress_at > self._timeout_s:
-                raise RestoreError(f"a transaction on {sorted(ends)} stays open; it ends with its timeout: try again")
+                raise RestoreError(
+                    f"a transaction on {sorted(ends)} stays open; it ends with its timeout: try again"
+                )
             for message in messages:
                 here = (message.topic(), message.partition())
                 error = message.error()
@@ -95,7 +107,9 @@ class ChangelogRestore:
                     raise KafkaException(error)
                 if error is not None:
                     if message.offset() >= ends.get(here, 0):
-                        self._note(pending, tables[here[0]], here[1]).changelog_offset = message.offset()
+                        self._note(
+                            pending, tables[here[0]], here[1]
+                        ).changelog_offset = message.offset()
                         ends.pop(here, None)
                     continue
                 progress_at = time.monotonic()
@@ -118,7 +132,9 @@ class ChangelogRestore:
         prefix, suffix = names.changelog_topic(self._app_id, "\0").split("\0")
         return {topic.removeprefix(prefix).removesuffix(suffix) for topic, _ in ends}
 
-    def _note(self, pending: dict[tuple[str, int], StoreWrite], table: str, partition: int) -> StoreWrite:
+    def _note(
+        self, pending: dict[tuple[str, int], StoreWrite], table: str, partition: int
+    ) -> StoreWrite:
         if (table, partition) not in pending:
             pending[(table, partition)] = StoreWrite(table, partition)
         return pending[(table, partition)]

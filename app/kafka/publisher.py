@@ -15,6 +15,7 @@ from app.engine import names
 from app.engine.batch import Emission
 from app.engine.checkpoint import Checkpoint, Record
 from app.events.event import event_type
+from app.kafka.topics import RECORD_BYTES_MAX
 
 log = structlog.get_logger(__name__)
 _quiet = logging.getLogger("headrace.librdkafka")  # what matters comes as an error from the call
@@ -55,7 +56,12 @@ class Publisher:
     """
 
     def __init__(
-        self, bootstrap_servers: str, *, app_id: str, transactional_id: str, transaction_timeout_ms: int
+        self,
+        bootstrap_servers: str,
+        *,
+        app_id: str,
+        transactional_id: str,
+        transaction_timeout_ms: int,
     ) -> None:
         self._app_id = app_id
         self._timeout_s = transaction_timeout_ms / 1000
@@ -67,6 +73,7 @@ class Publisher:
             "transaction.timeout.ms": transaction_timeout_ms,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
+            "message.max.bytes": RECORD_BYTES_MAX,
             "linger.ms": 5,
             "batch.size": 1 << 20,
             "queue.buffering.max.messages": 500_000,
@@ -93,7 +100,9 @@ class Publisher:
             self._reader = None
         self._producer = None
 
-    def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
+    def committed(
+        self, partitions: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], tuple[int, str]]:
         """The group's stable committed offsets and their metadata; partitions without one are left out."""
         if self._reader is None:
             self._reader = Consumer(
@@ -131,7 +140,9 @@ class Publisher:
             self._settle(error, checkpoint, tag)
         return offsets
 
-    def _transact(self, checkpoint: Checkpoint, membership: Membership, tag: str, offsets: Offsets) -> None:
+    def _transact(
+        self, checkpoint: Checkpoint, membership: Membership, tag: str, offsets: Offsets
+    ) -> None:
         self.ensure_open()
         assert self._producer is not None
         self._producer.begin_transaction()
@@ -151,14 +162,20 @@ class Publisher:
         """Find out what became of a transaction that ended in an error; returns if it has committed."""
         cause: KafkaError = error.args[0]
         log.warning("checkpoint.failed", error=cause.str(), code=cause.name())
-        if cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+        if cause.code() in (
+            KafkaError._FENCED,
+            KafkaError.PRODUCER_FENCED,
+            KafkaError.INVALID_PRODUCER_EPOCH,
+        ):
             raise FencedError(
                 f"another worker uses the transactional id {self._transactional_id!r}; "
                 "give each worker its own HEADRACE_WORKER_ID"
             ) from error
         if cause.txn_requires_abort() and self._abort():
             raise AbortedError(cause.str()) from error
-        self._producer = None  # its state is in doubt: a new one fences it and settles its transaction
+        self._producer = (
+            None  # its state is in doubt: a new one fences it and settles its transaction
+        )
         try:
             self.open()
             found = self.committed(checkpoint.positions)
@@ -190,7 +207,11 @@ class Publisher:
         while True:
             try:
                 self._producer.produce(
-                    record.topic, record.value, record.key, headers=list(record.headers) or None, **options
+                    record.topic,
+                    record.value,
+                    record.key,
+                    headers=list(record.headers) or None,
+                    **options,
                 )
                 return
             except BufferError:
@@ -210,7 +231,9 @@ class Publisher:
         keys = emission.frame[event.key].cast(pl.String).to_list() if event.key else [None] * count
         values = emission.frame.write_ndjson().encode().split(b"\n")
         produce, poll = self._producer.produce, self._producer.poll
-        for key, value, identity, time in zip(keys, values, emission.ids, emission.times, strict=False):
+        for key, value, identity, time in zip(
+            keys, values, emission.ids, emission.times, strict=False
+        ):
             headers = [("ce_id", identity.encode()), *common]
             while True:
                 try:

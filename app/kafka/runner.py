@@ -60,8 +60,11 @@ class Observer(Protocol):
     """Told of what happens, for the metrics."""
 
     def fetched(self, fetch: Fetch, events: int) -> None: ...
-    def checkpoint_done(self, checkpoint: Checkpoint, seconds: float, bytes_written: int) -> None: ...
+    def checkpoint_done(
+        self, checkpoint: Checkpoint, seconds: float, bytes_written: int
+    ) -> None: ...
     def checkpoint_failed(self, reason: str) -> None: ...
+    def restored(self, records: int, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,9 @@ class Runner:
         self._ahead = _Ahead()
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
         self._checkpoint_thread = ThreadPoolExecutor(1, "headrace-checkpoint")
-        self._engine_thread.submit(warm_up)  # before the first fetch, in the thread that will use them
+        self._engine_thread.submit(
+            warm_up
+        )  # before the first fetch, in the thread that will use them
         self._checkpointing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._room = asyncio.Event()
@@ -123,7 +128,9 @@ class Runner:
         self._last_event_at: dict[TopicPartition, float] = {}
         self._stuck: dict[TopicPartition, tuple[int, float]] = {}
         self._failures = 0
-        self._assigned = False
+        self.assigned = False
+        self.restored = False
+        self._waiting_since: float | None = None
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
         self.on_fatal: Callable[[Exception], Awaitable[None]] = _ignore
@@ -134,22 +141,27 @@ class Runner:
         """Own these partitions from now on: restore their tables, learn where to read on."""
         self.processor.set_partition_counts(counts)
         loop = asyncio.get_running_loop()
+        self.assigned = True
         async with self._checkpointing:
             state = await loop.run_in_executor(self._checkpoint_thread, self._load, partitions)
             self._committed, tables, times = state
             self.processor.assign(self._committed, counts, tables, times)
             now = self._clock()
             self._last_event_at = dict.fromkeys(self._committed, now)
-            self._assigned = bool(partitions)
+            self.restored = True
 
     def _load(
         self, partitions: set[TopicPartition]
     ) -> tuple[
-        dict[TopicPartition, int], dict[TopicPartition, TablePartition], dict[TopicPartition, Progress]
+        dict[TopicPartition, int],
+        dict[TopicPartition, TablePartition],
+        dict[TopicPartition, Progress],
     ]:
         """Restore from the changelog and read the stable committed offsets (blocks)."""
         self._publisher.ensure_open()
-        committed = {tp: offset for tp, (offset, _) in self._publisher.committed(partitions).items()}
+        committed = {
+            tp: offset for tp, (offset, _) in self._publisher.committed(partitions).items()
+        }
         owned: list[TopicPartition] = []
         senders: list[TopicPartition] = []
         for topic, partition in sorted(partitions):
@@ -161,8 +173,11 @@ class Runner:
         started = time.monotonic()
         parts = sorted({*owned, *senders})
         records = self._restore.run(parts)
-        if records:
-            log.info("restored", records=records, parts=len(parts), seconds=round(time.monotonic() - started, 2))
+        seconds = time.monotonic() - started
+        self._observer.restored(records, seconds)
+        log.info(
+            "tables.restored", records=records, partitions=len(parts), seconds=round(seconds, 2)
+        )
         tables: dict[TopicPartition, TablePartition] = {}
         for name, partition in owned:
             item = tables[(name, partition)] = self.processor.table_partition(name, partition)
@@ -178,11 +193,12 @@ class Runner:
 
     async def revoke(self) -> None:
         """Give all partitions up: what is staged is published first if that is still possible."""
-        if not self._assigned:
+        if not self.restored:
             return
         await self.checkpoint()
         async with self._checkpointing:
-            self._assigned = False
+            self.assigned = self.restored = False
+            self._waiting_since = None
             self._committed = {}
             self.processor.assign({}, {}, {}, {})
             for agent in self._agents:
@@ -191,6 +207,15 @@ class Runner:
     def positions(self) -> dict[TopicPartition, int]:
         """Where to read on, per owned partition."""
         return dict(self._committed)
+
+    def waiting_ms(self) -> int | None:
+        """For how long the oldest uncommitted work has waited (ms); None: everything is committed."""
+        since = self._waiting_since
+        return None if since is None else int((self._clock() - since) * 1000)
+
+    def state_bytes(self) -> int:
+        """About how many bytes the store's live data take."""
+        return self._store.live_bytes()
 
     # -- fetches to staged work ------------------------------------------------------------------
 
@@ -223,7 +248,9 @@ class Runner:
                 await asyncio.sleep(1)
                 async with self._checkpointing:
                     await self._rewind()
-            except Exception as error:  # a bug or a broken machine: nothing is lost if the worker ends here
+            except (
+                Exception
+            ) as error:  # a bug or a broken machine: nothing is lost if the worker ends here
                 log.exception("engine.failed")
                 await self.on_fatal(error)
                 raise
@@ -243,6 +270,8 @@ class Runner:
                 if agent.cls is batch.cls:
                     await self._run_agent(agent, batch, work, emissions, letters)
         if self.processor.stage(work, emissions, letters):
+            if self._waiting_since is None:
+                self._waiting_since = self._clock()
             here = (work.fetch.topic, work.fetch.partition)
             if work.events or work.received:
                 self._last_event_at[here] = self._clock()
@@ -251,7 +280,12 @@ class Runner:
                 self._wanted.set()
 
     async def _run_agent(
-        self, agent: AgentRunner, batch: Batch, work: Work, emissions: list[Emission], letters: list[Record]
+        self,
+        agent: AgentRunner,
+        batch: Batch,
+        work: Work,
+        emissions: list[Emission],
+        letters: list[Record],
     ) -> None:
         outcome = await agent.run(batch)
         emissions += outcome.emissions
@@ -294,7 +328,13 @@ class Runner:
             loop = asyncio.get_running_loop()
             first = await loop.run_in_executor(self._checkpoint_thread, self._log_starts, [here])
             if first[here] > expected:
-                log.error("offsets.lost", topic=here[0], partition=here[1], first=expected, next=first[here])
+                log.error(
+                    "offsets.lost",
+                    topic=here[0],
+                    partition=here[1],
+                    first=expected,
+                    next=first[here],
+                )
                 self._committed[here] = first[here]
             await self._rewind()
 
@@ -321,7 +361,7 @@ class Runner:
     async def checkpoint(self) -> None:
         """Publish what is staged, in one transaction; on failure go back to what is committed."""
         async with self._checkpointing:
-            if not self._assigned or not self.processor.dirty:
+            if not self.restored or not self.processor.dirty:
                 return
             staged = self.processor.freeze()
             self._room.set()
@@ -343,6 +383,7 @@ class Runner:
             self._committed.update(checkpoint.positions)
             self._failures = 0
             self.last_error = None
+            self._waiting_since = self._clock() if self.processor.dirty else None
             self._observer.checkpoint_done(checkpoint, time.perf_counter() - started, size)
             self.on_published(checkpoint)
 
@@ -394,7 +435,9 @@ def store_writes(checkpoint: Checkpoint, offsets: Offsets) -> list[StoreWrite]:
     ]
     for state in checkpoint.sender_states:
         offset = offsets.get((state.table, state.partition))
-        writes.append(StoreWrite(state.table, state.partition, {state.key: state.value}, [], offset))
+        writes.append(
+            StoreWrite(state.table, state.partition, {state.key: state.value}, [], offset)
+        )
     return writes
 
 
@@ -408,5 +451,3 @@ def _check_positions(item: TablePartition, committed: Mapping[TopicPartition, in
                 f"table {item.table.name!r}, partition {item.partition}: its state holds {here} up to {position}, "
                 f"but the group has committed only {known}; the offsets were reset by hand: give the table a new name"
             )
-
-

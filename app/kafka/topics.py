@@ -16,6 +16,8 @@ from app.events.catalogue import Catalogue
 log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 30
+RECORD_BYTES_MAX = 4 << 20
+"""The largest record on the dead-letter and late topics."""
 
 
 class TopicError(RuntimeError):
@@ -34,9 +36,11 @@ class TopicNeed:
 def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[TopicNeed]:
     """All topics of an application: events first, then those that take their size from them."""
     wanted = [TopicNeed(topic) for topic in catalogue.topics()]
-    wanted.append(TopicNeed(names.dead_letter_topic(app_id)))
+    # room for the reasons, in headers, beside an original of Kafka's default size limit
+    roomy = {"max.message.bytes": str(RECORD_BYTES_MAX)}
+    wanted.append(TopicNeed(names.dead_letter_topic(app_id), config=roomy))
     for table in tables:
-        wanted.append(TopicNeed(names.late_topic(app_id, table.name)))
+        wanted.append(TopicNeed(names.late_topic(app_id, table.name), config=roomy))
         changelog = names.changelog_topic(app_id, table.name)
         wanted.append(TopicNeed(changelog, table.topic, {"cleanup.policy": "compact"}))
         if not table.aligned:
@@ -55,7 +59,10 @@ def ensure_topics(
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     try:
-        found = {name: len(item.partitions) for name, item in admin.list_topics(timeout=_TIMEOUT_S).topics.items()}
+        found = {
+            name: len(item.partitions)
+            for name, item in admin.list_topics(timeout=_TIMEOUT_S).topics.items()
+        }
     except KafkaException as error:
         raise TopicError(
             f"no answer from Kafka at {bootstrap_servers}: {error.args[0].str()}; is HEADRACE_BROKER right?"
@@ -83,5 +90,9 @@ def _create(admin: AdminClient, missing: list[NewTopic]) -> None:
             future.result()
             log.info("topic.created", topic=name)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was quicker
-                raise TopicError(f"topic {name} could not be created: {error.args[0].str()}") from error
+            if (
+                error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS
+            ):  # another worker was quicker
+                raise TopicError(
+                    f"topic {name} could not be created: {error.args[0].str()}"
+                ) from error

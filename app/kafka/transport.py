@@ -45,7 +45,7 @@ class RawRecords:
         """Whether the bytes begin with a whole record batch."""
         if len(self.raw) < _HEADER_BYTES_MIN:
             return bool(self.unpacked.has_next())
-        return len(self.raw) >= 12 + _HEADER.unpack_from(self.raw)[1]
+        return len(self.raw) >= 12 + int(_HEADER.unpack_from(self.raw)[1])
 
     def size_in_bytes(self) -> int:
         """How many bytes the broker sent."""
@@ -71,7 +71,9 @@ class FetchRecords:
         raw, self._raw = self._raw, None
         start = self.next_fetch_offset
         self.next_fetch_offset = _end_of(raw, start)
-        return Fetch(self._tp.topic, self._tp.partition, start, self.next_fetch_offset, raw, self._aborted)
+        return Fetch(
+            self._tp.topic, self._tp.partition, start, self.next_fetch_offset, raw, self._aborted
+        )
 
 
 def _end_of(raw: bytes, start: int) -> int:
@@ -99,7 +101,9 @@ def _install() -> None:
     """Put our two classes in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
     for name in ("PartitionRecords", "MemoryRecords"):
         if not hasattr(fetcher, name):
-            raise ImportError(f"aiokafka.consumer.fetcher has no {name}: this aiokafka is not the pinned version")
+            raise ImportError(
+                f"aiokafka.consumer.fetcher has no {name}: this aiokafka is not the pinned version"
+            )
     fetcher.PartitionRecords = _partition_records
     fetcher.MemoryRecords = RawRecords
 
@@ -115,7 +119,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         options = self.app.fetch_options
         for name, value in options.items():
             if not hasattr(consumer, name):
-                raise ImportError(f"AIOKafkaConsumer has no {name}: this aiokafka is not the pinned version")
+                raise ImportError(
+                    f"AIOKafkaConsumer has no {name}: this aiokafka is not the pinned version"
+                )
             setattr(consumer, name, value)
         return consumer
 
@@ -124,6 +130,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """The group's generation, and this member's id."""
         coordinator = self._ensure_consumer()._coordinator
         return coordinator.generation, coordinator.member_id
+
+    def last_stable_offset(self, tp: TP) -> int | None:
+        """The offset up to which committed records can be read; None before the first fetch."""
+        end: int | None = self._ensure_consumer().last_stable_offset(tp)
+        return end
 
 
 class Consumer(driver.Consumer):
@@ -152,7 +163,11 @@ class Consumer(driver.Consumer):
         if tp.topic not in columnar:
             super().on_buffer_full(tp)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109 - Faust's signature
+    ) -> Any:
         if self.fetch_bytes < self.app.fetch_bytes_max:
             return await super()._getmany(active_partitions, timeout)
         ordinary = {tp for tp in active_partitions or () if tp.topic not in columnar}

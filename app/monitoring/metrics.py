@@ -117,10 +117,9 @@ CHECKPOINT_BYTES = Counter(
 )
 STATE_BYTES = Gauge(
     "state_bytes",
-    "Bytes of a table's segments on this worker. Rising for ever: windows do not close (see the "
-    "watermark delay), or there are ever more keys.",
+    "Bytes of all tables' state on this worker, as RocksDB estimates them. Rising for ever: windows "
+    "do not close (see the watermark delay), or there are ever more keys.",
     unit="bytes",
-    labels=[TABLE],
 )
 STATE_SEGMENTS = Gauge(
     "state_segments",

@@ -49,7 +49,9 @@ class RocksDBStore:
         values = self._db.get([prefix + key for key in keys]) if keys else []
         for key, value in zip(keys, values, strict=True):
             if value is None:
-                raise MissingSegmentError(f"table {table!r}, partition {partition}: no segment {key.hex()}")
+                raise MissingSegmentError(
+                    f"table {table!r}, partition {partition}: no segment {key.hex()}"
+                )
         return values
 
     def get(self, table: str, partition: int, key: bytes) -> bytes | None:
@@ -92,6 +94,15 @@ class RocksDBStore:
         for key in [*self.keys(table, partition), _OFFSET_KEY]:
             batch.delete(prefix + key)
         self._db.write(batch)
+
+    def live_bytes(self) -> int:
+        """About how many bytes the live data take; RocksDB estimates them."""
+        names = (
+            "rocksdb.estimate-live-data-size",
+            "rocksdb.live-blob-file-size",
+            "rocksdb.cur-size-all-mem-tables",
+        )
+        return sum(self._db.property_int_value(name) or 0 for name in names)
 
     def close(self) -> None:
         """Flush and close the database."""

@@ -27,7 +27,9 @@ class Minimum(Aggregate):
         assert self.column is not None
         column_type = schema[self.column]
         if column_type.is_nested():
-            raise ValueError(f"minimum({self.column!r}) needs values that can be compared, not {column_type}")
+            raise ValueError(
+                f"minimum({self.column!r}) needs values that can be compared, not {column_type}"
+            )
         return column_type
 
 

@@ -56,4 +56,6 @@ def tumbling(size: str | int, *, grace: str | int = 0, keep: str | int | None = 
     size_ms = milliseconds(size)
     if size_ms < 1:
         raise ValueError("the size of a window must be at least 1ms")
-    return Tumbling(size_ms, milliseconds(grace), 10 * size_ms if keep is None else milliseconds(keep))
+    return Tumbling(
+        size_ms, milliseconds(grace), 10 * size_ms if keep is None else milliseconds(keep)
+    )

@@ -1,0 +1,106 @@
+"""Looks after a running worker: gauges, health, and the watchdog that ends it when it stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import structlog
+
+from app.engine.processor import TopicPartition
+from app.kafka.runner import Runner
+from app.monitoring import metrics
+from app.monitoring.health import Health, WorkerState
+from app.monitoring.watchdog import EXIT_CODE, Watchdog
+from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_INTERVAL_S = 1.0
+
+Ends = Callable[[TopicPartition], int | None]
+
+
+class Vitals:
+    """Samples a worker once a second. ends: the last stable offset of a partition, None if unknown."""
+
+    def __init__(
+        self, settings: Settings, runner: Runner, ends: Ends, fetch_bytes: Callable[[], int]
+    ) -> None:
+        self._runner = runner
+        self._ends = ends
+        self._fetch_bytes = fetch_bytes
+        self._health = Health.of(settings)
+        self._watchdog = Watchdog(settings.watchdog_stall_ms_max)
+        self._ticked_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Sample for ever."""
+        while True:
+            self._ticked_at = time.monotonic()
+            self.sample()
+            await asyncio.sleep(_INTERVAL_S)
+
+    def sample(self) -> None:
+        """Set the gauges, and end the process if it does nothing although there is work."""
+        runner = self._runner
+        positions = runner.positions()
+        lags = {
+            here: max(0, end - position)
+            for here, position in positions.items()
+            if (end := self._ends(here)) is not None
+        }
+        self._set_gauges(lags)
+        stall = self._watchdog.observe(
+            assigned=runner.restored, positions=positions, lags=lags, last_error=runner.last_error
+        )
+        if stall is not None:
+            _give_up(str(stall))
+
+    def _set_gauges(self, lags: Mapping[TopicPartition, int]) -> None:
+        now_ms = time.time() * 1000
+        metrics.LAG.clear()
+        for (topic, partition), lag in lags.items():
+            metrics.LAG.set(lag, topic=topic, partition=partition)
+        metrics.FETCH_BUFFER_BYTES.set(self._fetch_bytes())
+        metrics.WATERMARK_DELAY.clear()
+        metrics.STATE_SEGMENTS.clear()
+        metrics.STATE_BYTES.set(self._runner.state_bytes())
+        for table in self._runner.processor.tables:
+            segments = 0
+            for item in self._runner.processor.partitions_of(table):
+                segments += sum(run.chunks for runs in item.index.values() for run in runs)
+                if item.meta.watermark is not None:
+                    delay_s = (now_ms - item.meta.watermark) / 1000
+                    metrics.WATERMARK_DELAY.set(delay_s, table=table, partition=item.partition)
+            metrics.STATE_SEGMENTS.set(segments, table=table)
+
+    def _state(self) -> WorkerState:
+        late_s = time.monotonic() - self._ticked_at - _INTERVAL_S
+        runner = self._runner
+        return WorkerState(
+            loop_delay_ms=max(0, int(late_s * 1000)),
+            assigned=runner.assigned,
+            restored=runner.restored,
+            checkpoint_waiting_ms=runner.waiting_ms(),
+            last_error=runner.last_error,
+        )
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """The answer to `/health`."""
+        report = self._health.live(self._state())
+        return report.ok, report.as_json()
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """The answer to `/ready`."""
+        report = self._health.ready(self._state())
+        return report.ok, report.as_json()
+
+
+def _give_up(reason: str) -> NoReturn:
+    """End the process at once: what stands still cannot be trusted to stop in order, and nothing is lost."""
+    log.critical("worker.stalled", reason=reason, exit_code=EXIT_CODE)
+    os._exit(EXIT_CODE)
