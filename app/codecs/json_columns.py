@@ -64,7 +64,7 @@ class JsonColumns:
             raise ValueError(f"{struct.__name__} has no field {', '.join(unknown)}")
         self.columns = tuple(columns)
         self._msgspec = MsgspecDecoder(struct, value_bytes_max=value_bytes_max, depth_max=depth_max)
-        plan = plan_for(struct, self.columns)
+        plan = plan_for(struct, self.columns, depth_max)
         self._kernel = None if plan is None else KernelDecoder(plan, self.columns, self._msgspec)
 
     def decode(

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from app.codecs.json_scalars_kernel import floating, integer, number_end, string_end
+from app.codecs.json_scalars_kernel import after_blanks, floating, integer, string_end
+from app.codecs.json_skip_kernel import value_end
 from app.codecs.words_kernel import SLACK, load_byte, load_word, store_byte, store_float, store_word
 
 TEXT, INTEGER, FLOAT, BOOLEAN = range(4)
@@ -59,8 +60,9 @@ def decode(
 
     An object that ends less than SLACK bytes before the buffer's end is read from a copy in
     `scratch`, if it fits with SLACK bytes to spare.
-    `plan` is (template, fields, names, required, others allowed): the tables described above, the
-    field names' bytes, the set of required fields, and whether unknown keys are allowed.
+    `plan` is (template, fields, names, required, others): the tables described above, the field
+    names' bytes, the set of required fields, and how deep the values of unknown keys may be
+    nested, -1 if there may be none.
     `out` is (cells, valid, texts): int64[columns, 2n] for integers, floats, booleans and, in two
     cells, Arrow string views; bool[columns, n], made false for nulls; uint8 for the texts of the
     views. `unsure` (bool[n]) says what is left to msgspec, objects of more than `limit` bytes
@@ -142,7 +144,7 @@ def _object(
             position += np.int64(load_word(piece + 8 * PIECE_LENGTH))
             place += 1
             if load_byte(position) <= 0x20:
-                position = _after_blanks(position, end)
+                position = after_blanks(position, end)
                 misses += 1
         elif not first and position + 1 == end and load_byte(position) == 0x7D:
             return seen, used, misses
@@ -166,7 +168,7 @@ def _object(
                 position, end, fields + field * (8 * FIELD_SIZE), columns, row, used
             )
         else:
-            position = _skip(position, end) if others else -1
+            position = value_end(position, end, others) if others >= 0 else -1
         if position < 0:
             break
     return seen, np.int64(-1), misses
@@ -192,40 +194,29 @@ def _matches(position: Any, end: Any, piece: Any) -> Any:
 def _search(position: Any, end: Any, first: Any, fields: Any, field_count: Any, names: Any) -> Any:
     """(field or OTHER, position of its value), or (CLOSED, position behind), or (OTHER, -1)."""
     unsure = np.int64(OTHER), np.int64(-1)
-    position = _after_blanks(position, end)
+    position = after_blanks(position, end)
     if position >= end:
         return unsure
     if not first and load_byte(position) == 0x7D:
-        return np.int64(CLOSED), _after_blanks(position + 1, end)
+        return np.int64(CLOSED), after_blanks(position + 1, end)
     if load_byte(position) != (0x7B if first else 0x2C):
         return unsure
-    position = _after_blanks(position + 1, end)
+    position = after_blanks(position + 1, end)
     if position >= end:
         return unsure
     if first and load_byte(position) == 0x7D:
-        return np.int64(CLOSED), _after_blanks(position + 1, end)
+        return np.int64(CLOSED), after_blanks(position + 1, end)
     if load_byte(position) != 0x22:
         return unsure
     start = position + 1
     stop = string_end(start, end)
     if stop < 0:
         return unsure
-    position = _after_blanks(stop + 1, end)
+    position = after_blanks(stop + 1, end)
     if position >= end or load_byte(position) != 0x3A:
         return unsure
-    position = _after_blanks(position + 1, end)
+    position = after_blanks(position + 1, end)
     return _field_named(start, stop - start, fields, field_count, names), position
-
-
-@njit(nogil=True, forceinline=True)
-def _after_blanks(position: Any, end: Any) -> Any:
-    """The position of the first byte from `position` on that is no JSON white space, or `end`."""
-    while position < end:
-        byte = load_byte(position)
-        if byte != 0x20 and byte != 0x0A and byte != 0x0D and byte != 0x09:
-            break
-        position += 1
-    return position
 
 
 @njit(nogil=True, cache=True)
@@ -319,20 +310,6 @@ def _store_default(
         store_word(cell + 8 * row + 8, tail)
     else:
         store_word(cell, head)
-
-
-@njit(nogil=True, cache=True)
-def _skip(position: Any, end: Any) -> Any:
-    """The position after the value of a key that is no field's, or -1."""
-    if load_byte(position) == 0x22:
-        stop = string_end(position + 1, end)
-        return stop + 1 if stop >= 0 else np.int64(-1)
-    word = load_word(position)
-    if (word & _FOUR) == _TRUE or (word & _FOUR) == _NULL:
-        return position + 4
-    if (word & _FIVE) == _FALSE:
-        return position + 5
-    return number_end(position, end)
 
 
 @njit(nogil=True, cache=True)

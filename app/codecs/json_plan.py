@@ -13,6 +13,7 @@ import numpy.typing as npt
 from msgspec import inspect as kinds
 
 from app.codecs import json_kernel as kernel
+from app.codecs.json_skip_kernel import NESTING_MAX
 
 _KINDS: Final = {
     kinds.StrType: kernel.TEXT,
@@ -50,7 +51,7 @@ class Tables(NamedTuple):
     fields: npt.NDArray[np.int64]
     names: npt.NDArray[np.uint8]
     required: np.uint64
-    others: bool
+    others: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Plan:
         return replace(self, tables=self.tables._replace(template=template, fields=fields))
 
 
-def plan_for(event: type[msgspec.Struct], columns: Sequence[str]) -> Plan | None:
+def plan_for(event: type[msgspec.Struct], columns: Sequence[str], depth_max: int) -> Plan | None:
     """The plan for an event type, or None if it has anything beyond flat, plain fields."""
     config = event.__struct_config__
     if config.array_like or config.tag is not None or hasattr(event, "__post_init__"):
@@ -130,7 +131,7 @@ def plan_for(event: type[msgspec.Struct], columns: Sequence[str]) -> Plan | None
             fields=np.array(rows, np.int64),
             names=np.frombuffer(b"".join(names), np.uint8),
             required=np.uint64(required),
-            others=not config.forbid_unknown_fields,
+            others=-1 if config.forbid_unknown_fields else min(depth_max, NESTING_MAX) - 1,
         ),
         names=names,
         columns=tuple(rows[index][kernel.KIND] for index in wanted),

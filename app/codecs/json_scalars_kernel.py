@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from app.codecs.words_kernel import float_of_bits, load_byte, load_word, table, trailing_zeros
+from app.codecs.decimal_kernel import nearest
+from app.codecs.words_kernel import load_byte, load_word, table, trailing_zeros
 
 _ONES: Final = np.uint64(0x0101010101010101)
 _HIGHS: Final = np.uint64(0x8080808080808080)
@@ -22,9 +23,7 @@ _ZEROS: Final = np.uint64(0x3030303030303030)
 _ABOVE_NINE: Final = np.uint64(0x7676767676767676)
 
 _INT64_MAX: Final = np.uint64(2**63 - 1)
-_EXACT_MAX: Final = np.uint64(2**53)
 _power: Final = table([10**i for i in range(20)])
-_float_power: Final = table([*np.array([10.0**i for i in range(23)]).view(np.uint64).tolist()])
 _DIGITS_MAX: Final = 19
 
 
@@ -120,10 +119,7 @@ def integer(position: Any) -> Any:
 
 @njit(nogil=True, forceinline=True)
 def floating(position: Any) -> Any:
-    """(float64, next position) of the number at `position`.
-
-    Exact by Clinger's fast path (1990): a mantissa below 2**53, a power of ten up to 22.
-    """
+    """(float64, next position) of the number at `position`."""
     unsure = np.float64(0.0), np.int64(-1)
     negative = load_byte(position) == 0x2D
     if negative:
@@ -146,13 +142,11 @@ def floating(position: Any) -> Any:
     if (load_byte(position) | np.uint64(0x20)) == 0x65:
         exponent, position = _exponent(position + 1)
         power += exponent
-    if count > _DIGITS_MAX or mantissa >= _EXACT_MAX or power < -22 or power > 22:
+    if count > _DIGITS_MAX:
         return unsure
-    value = np.float64(np.int64(mantissa))
-    if power < 0:
-        value /= float_of_bits(_float_power(-power))
-    else:
-        value *= float_of_bits(_float_power(power))
+    value, sure = nearest(mantissa, power)
+    if not sure:
+        return unsure
     return (-value if negative else value), position
 
 
@@ -198,5 +192,16 @@ def number_end(position: Any, end: Any) -> Any:
 def _digits_end(position: Any, end: Any) -> Any:
     """The position of the first byte from `position` on that is no decimal digit, or `end`."""
     while position < end and load_byte(position) - np.uint64(0x30) < np.uint64(10):
+        position += 1
+    return position
+
+
+@njit(nogil=True, forceinline=True)
+def after_blanks(position: Any, end: Any) -> Any:
+    """The position of the first byte from `position` on that is no JSON white space, or `end`."""
+    while position < end:
+        byte = load_byte(position)
+        if byte != 0x20 and byte != 0x0A and byte != 0x0D and byte != 0x09:
+            break
         position += 1
     return position

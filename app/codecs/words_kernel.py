@@ -99,6 +99,28 @@ def trailing_zeros(typingctx: Any, word: Any) -> Any:
 
 
 @intrinsic
+def leading_zeros(typingctx: Any, word: Any) -> Any:
+    """Zero bits above the highest one bit of a uint64 that is not 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def multiply_high(typingctx: Any, left: Any, right: Any) -> Any:
+    """The upper 64 bits of the product of two uint64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(value, wide) for value in arguments))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _WORD)
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+@intrinsic
 def float_of_bits(typingctx: Any, word: Any) -> Any:
     """The float64 of those bits."""
 
