@@ -76,7 +76,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             web_enabled=settings.web_enabled,
             web_bind=settings.web_host,
             web_host=settings.web_host,
-            web_port=settings.web_port,
+            web_port=_free_port(settings.web_host, settings.web_port),
             stream_recovery_delay=0.0,
         )
         self.fetch_bytes_max = settings.fetch_buffer_mb << 20
@@ -151,7 +151,6 @@ class Headrace(faust.App):  # type: ignore[misc]
         urls = [URL(f"headrace://{server}") for server in servers.split(",")]
         self.transport.url = self.producer_transport.url = urls
         self.conf.consumer_group_instance_id = f"{settings.app_id}-{self._slot.id}"
-        self.conf.web_port = _free_port(settings.web_host, settings.web_port)
         await loop.run_in_executor(None, self._prepare, servers)
         await super().on_first_start()
 

@@ -23,7 +23,7 @@ from types import TracebackType
 from app.kafka.broker_error import BrokerError
 from app.kafka.broker_folder import Folder, State, take_lock
 from app.kafka.broker_jars import ensure_jars
-from app.kafka.broker_jvm import DISK_FREE_MB_MIN, HOST, STOP_TIMEOUT_S
+from app.kafka.broker_jvm import DISK_FREE_MB_MIN, HOST, MEMORY_MB_MIN, STOP_TIMEOUT_S
 from app.kafka.broker_startup_cache import ensure_startup_cache
 from app.kafka.broker_supervisor import ALREADY_SUPERVISED
 
@@ -93,13 +93,13 @@ class Broker:
 
 
 def ensure_broker(data_dir: Path, *, log: Callable[[str], None] | None = None) -> Broker:
-    """Return the running broker of `data_dir`; start it when nobody did.
+    """Return the running broker of the project whose data is in `data_dir`; start it if need be.
 
-    `log` gets the few lines a user should see (standard error when not given).
+    Its files are below `data_dir / "broker"`. `log` gets the few lines a user should see (standard error when not given).
     Raises BrokerError, with the remedy, when there is none to be had.
     """
     log = log or _print
-    folder = Folder(data_dir)
+    folder = _folder(data_dir)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         users_lock = take_lock(folder.users_lock_path, fcntl.LOCK_SH, wait=True)
@@ -125,7 +125,7 @@ def ensure_broker(data_dir: Path, *, log: Callable[[str], None] | None = None) -
 
 def stop_broker(data_dir: Path) -> bool:
     """Stop the broker of `data_dir`, whoever uses it; False when none was running."""
-    folder = Folder(data_dir)
+    folder = _folder(data_dir)
     if not folder.path.is_dir() or not folder.supervised():
         return False
     _stop_supervisor(folder)
@@ -134,7 +134,7 @@ def stop_broker(data_dir: Path) -> bool:
 
 def broker_status(data_dir: Path) -> BrokerStatus:
     """Say whether the broker of `data_dir` runs and answers."""
-    folder = Folder(data_dir)
+    folder = _folder(data_dir)
     supervised = folder.path.is_dir() and folder.supervised()
     state = folder.read_state() if supervised else None
     running = state is not None and state.jvm is not None and state.jvm.alive()
@@ -148,6 +148,10 @@ def broker_status(data_dir: Path) -> BrokerStatus:
     )
 
 
+def _folder(data_dir: Path) -> Folder:
+    return Folder(data_dir / "broker")
+
+
 def _running_state(folder: Folder, log: Callable[[str], None]) -> tuple[State, bool]:
     """Wait until the broker answers; (its state, whether this process started it)."""
     owned = False
@@ -158,6 +162,7 @@ def _running_state(folder: Folder, log: Callable[[str], None]) -> tuple[State, b
             if owned and state and state.phase == "failed":
                 raise BrokerError(state.problem, state.remedy)
             _check_disk(folder)
+            _check_memory()
             ensure_startup_cache(ensure_jars(log), log)
             owned = _spawn_supervisor(folder) or owned
         elif state and state.phase == "running" and _answers(state, timeout_s=1.0):
@@ -243,6 +248,18 @@ def _check_disk(folder: Folder) -> None:
             f"only {free_mb} MB are free on the disk that holds {folder.path}",
             f"the embedded broker needs {DISK_FREE_MB_MIN} MB at least",
         )
+
+
+def _check_memory() -> None:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available_mb = int(line.split()[1]) // 1000
+            if available_mb < MEMORY_MB_MIN:
+                raise BrokerError(
+                    f"only {available_mb} MB of memory are available",
+                    f"the embedded broker needs {MEMORY_MB_MIN} MB: end some other programs, or "
+                    "set HEADRACE_BROKER=host:port to use a Kafka elsewhere",
+                )
 
 
 def _print(message: str) -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,6 +32,7 @@ JVM_FLAGS = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
+MEMORY_MB_MIN = HEAP_MB + 300
 DISK_FREE_MB_MIN = 500
 LOG_FILE_MB_MAX = 10
 TAIL_LINES = 15
@@ -114,6 +116,7 @@ class BrokerJvm:
         self.port = port
         self.controller_port = controller_port
         self.startup_flags = startup_flags
+        self.started_s = time.time()
         self.process: subprocess.Popen[bytes] | None = None
         self.properties_path = folder.path / "server.properties"
         self.log4j_path = folder.path / "log4j2.properties"
@@ -187,18 +190,19 @@ class BrokerJvm:
     def failure(self, fact: str) -> BrokerError:
         """The error for a JVM that failed, with the end of its log and a fitting remedy."""
         tail = "\n".join(self.tail())
+        killed = self.process is not None and self.process.returncode == -signal.SIGKILL
         remedy = f"the whole log is in {self.folder.log_path}"
         if "No space left on device" in tail:
             remedy = f"free some space on the disk that holds {self.folder.path}"
-        elif "Cannot allocate memory" in tail or "Could not reserve enough space" in tail:
-            remedy = f"free some memory: the embedded broker needs {HEAP_MB + 300} MB"
+        elif killed or "Cannot allocate memory" in tail or "Could not reserve enough" in tail:
+            remedy = f"free some memory: the embedded broker needs {MEMORY_MB_MIN} MB; {remedy}"
         return BrokerError(f"{fact}:\n{tail}\n", remedy)
 
     def tail(self) -> list[str]:
         """The last lines of Kafka's log and of what the JVM itself said."""
         lines: list[str] = []
         for path in (self.folder.log_path / "broker.log", self.output_path):
-            if path.exists():
+            if path.exists() and path.stat().st_mtime >= self.started_s:
                 text = path.read_bytes()[-64_000:].decode(errors="replace")
                 lines += text.splitlines()[-TAIL_LINES:]
         return lines

@@ -23,6 +23,8 @@ from app.kafka.broker_jvm import HOST, JVM_FLAGS, BrokerJvm, choose_ports
 
 TRAINING_START_TIMEOUT_S = 30.0
 TRAINING_STOP_TIMEOUT_S = 60.0
+# Caches of other versions are kept so long, for the checkouts that may still use them.
+OTHERS_KEPT_S = 7 * 24 * 3600
 TRAINING_CLUSTER_ID = "AAAAAAAAAAAAAAAAAAAAAQ"
 
 
@@ -56,8 +58,9 @@ def ensure_startup_cache(jars: list[Path], log: Callable[[str], None]) -> None:
         if path.exists():
             return
         log("preparing Kafka for quick starts (once, about 10 s)")
-        for old in path.parent.glob("startup-*"):
-            old.unlink()
+        for other in path.parent.glob("startup-*"):
+            if other.stat().st_mtime < time.time() - OTHERS_KEPT_S:
+                other.unlink()
         draft = path.with_suffix(".draft")
         try:
             _train(jars, draft, log)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from app.engine import names
 from app.engine.store import Store, StoreWrite
+from app.kafka.patience import patiently
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +73,9 @@ class ChangelogRestore:
         asker = Consumer({**self._options, "isolation.level": "read_uncommitted"})
         for table, partition in parts:
             topic = names.changelog_topic(self._app_id, table)
-            _, high = asker.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=self._timeout_s
+            _, high = patiently(
+                partial(asker.get_watermark_offsets, TopicPartition(topic, partition), timeout=5),
+                timeout_s=self._timeout_s,
             )
             held = self._store.changelog_offset(table, partition)
             if held is not None and held > high:

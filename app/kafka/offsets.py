@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from confluent_kafka import Consumer, TopicPartition
+
+from app.kafka.patience import patiently
 
 
 class PartitionEnds:
@@ -33,8 +36,11 @@ class PartitionEnds:
         consumer = Consumer(self._options)
         try:
             return {
-                (topic, partition): consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=self._timeout_s
+                (topic, partition): patiently(
+                    partial(
+                        consumer.get_watermark_offsets, TopicPartition(topic, partition), timeout=5
+                    ),
+                    timeout_s=self._timeout_s,
                 )
                 for topic, partition in wanted
             }

@@ -6,6 +6,7 @@ import logging
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 import structlog
@@ -15,6 +16,7 @@ from app.engine import names
 from app.engine.batch import Emission
 from app.engine.checkpoint import Checkpoint, Record
 from app.events.event import event_type
+from app.kafka.patience import patiently
 from app.kafka.topics import RECORD_BYTES_MAX
 
 log = structlog.get_logger(__name__)
@@ -115,15 +117,20 @@ class Publisher:
                 logger=_quiet,
             )
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
-        answers = self._reader.committed(wanted, self._timeout_s) if wanted else []
-        for answer in answers:
-            if answer.error is not None:
-                raise KafkaException(answer.error)
+        answers = patiently(partial(self._ask, wanted), timeout_s=self._timeout_s) if wanted else []
         return {
             (item.topic, item.partition): (item.offset, item.metadata or "")
             for item in answers
             if item.offset >= 0
         }
+
+    def _ask(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        assert self._reader is not None
+        answers: list[TopicPartition] = self._reader.committed(wanted, self._timeout_s)
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return answers
 
     def publish(self, checkpoint: Checkpoint, membership: Membership) -> Offsets:
         """Make the checkpoint visible, all or nothing.

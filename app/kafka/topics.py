@@ -88,7 +88,6 @@ def _create(admin: AdminClient, missing: list[NewTopic]) -> None:
     for name, future in admin.create_topics(missing, operation_timeout=_TIMEOUT_S).items():
         try:
             future.result()
-            log.info("topic.created", topic=name)
         except KafkaException as error:
             if (
                 error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS
@@ -96,3 +95,6 @@ def _create(admin: AdminClient, missing: list[NewTopic]) -> None:
                 raise TopicError(
                     f"topic {name} could not be created: {error.args[0].str()}"
                 ) from error
+    log.info(
+        "topics.created", count=len(missing), topics=", ".join(topic.topic for topic in missing)
+    )
