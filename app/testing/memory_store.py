@@ -1,0 +1,68 @@
+"""Segments in memory: a `Store` that is gone with the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.engine.store import MissingSegmentError, StoreWrite
+
+
+@dataclass
+class _Part:
+    values: dict[bytes, bytes] = field(default_factory=dict)
+    changelog_offset: int | None = None
+
+
+class MemoryStore:
+    """Keeps every promise of `app.engine.store.Store` but durability."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, int], _Part] = {}
+
+    def read(self, table: str, partition: int, keys: list[bytes]) -> list[bytes]:
+        """The values of these keys, in their order. MissingSegmentError: one is not there."""
+        values = self._part(table, partition).values
+        for key in keys:
+            if key not in values:
+                raise MissingSegmentError(
+                    f"table {table!r}, partition {partition}: no segment {key.hex()}"
+                )
+        return [values[key] for key in keys]
+
+    def get(self, table: str, partition: int, key: bytes) -> bytes | None:
+        """The value of one key, or None."""
+        return self._part(table, partition).values.get(key)
+
+    def keys(self, table: str, partition: int) -> list[bytes]:
+        """All keys of a table partition, in their order."""
+        return sorted(self._part(table, partition).values)
+
+    def changelog_offset(self, table: str, partition: int) -> int | None:
+        """The next changelog offset that the store does not hold yet; None: it holds nothing."""
+        return self._part(table, partition).changelog_offset
+
+    def write(self, writes: Iterable[StoreWrite]) -> None:
+        """Apply all changes in one step."""
+        for item in list(writes):
+            part = self._parts.setdefault((item.table, item.partition), _Part())
+            for key in item.deletes:
+                part.values.pop(key, None)
+            part.values.update(item.puts)
+            if item.changelog_offset is not None:
+                part.changelog_offset = item.changelog_offset
+
+    def clear(self, table: str, partition: int) -> None:
+        """Forget a table partition."""
+        self._parts.pop((table, partition), None)
+
+    def live_bytes(self) -> int:
+        """How many bytes keys and values take."""
+        return sum(
+            len(key) + len(value)
+            for part in self._parts.values()
+            for key, value in part.values.items()
+        )
+
+    def _part(self, table: str, partition: int) -> _Part:
+        return self._parts.get((table, partition), _Part())

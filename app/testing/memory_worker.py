@@ -1,0 +1,263 @@
+"""One worker without a broker: the engine over a log in memory, one step at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import polars as pl
+
+from app.engine import names
+from app.engine.agent import AgentRunner
+from app.engine.batch import Emission
+from app.engine.checkpoint import Checkpoint, Record
+from app.engine.committed_reader import CommittedReader
+from app.engine.dead_letter import dead_letter
+from app.engine.intake import Intake
+from app.engine.processor import SENDER_KEY, Processor, Sizes, TopicPartition, Work
+from app.engine.source import Limits
+from app.engine.store import Store, StoreWrite
+from app.engine.table import Table
+from app.engine.table_partition import META_KEY, TablePartition
+from app.engine.watermark import Progress
+from app.events.catalogue import Catalogue
+from app.events.event import event_type
+from app.testing.memory_log import MemoryLog
+
+
+class MemoryWorker:
+    """Does what a worker does with its partitions, and owns all of them.
+
+    The steps are apart, so that a test can put anything between them: `compute` and `finish` a fetch,
+    `checkpoint` or `abort` what is staged. A new worker over the same log and store is a restart.
+    """
+
+    def __init__(
+        self,
+        log: MemoryLog,
+        store: Store,
+        catalogue: Catalogue,
+        tables: Iterable[Table],
+        agents: Iterable[AgentRunner] = (),
+        *,
+        app_id: str = "test",
+        limits: Limits | None = None,
+        sizes: Sizes | None = None,
+    ) -> None:
+        self.log = log
+        self.store = store
+        self._agents = list(agents)
+        types = [agent.cls for agent in self._agents]
+        self.processor = _Processor(app_id, catalogue, tables, types, limits=limits, sizes=sizes)
+        self.reader = CommittedReader(self.processor, store)
+        self._loop = asyncio.Runner()
+        self._next: dict[TopicPartition, int] = {}
+        self._assign()
+
+    @property
+    def app_id(self) -> str:
+        """What topics are named after."""
+        return self.processor.app_id
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """All partitions that are read."""
+        return [
+            (topic, number)
+            for topic in self.processor.topics
+            for number in range(self.log.partitions)
+        ]
+
+    def compute(self, topic: str, partition: int, *, batches_max: int | None = None) -> Work | None:
+        """Read on and compute; None: nothing is left to read."""
+        here = (topic, partition)
+        fetch = self.log.fetch(topic, partition, self._next[here], batches_max=batches_max)
+        if fetch is None:
+            return None
+        self._next[here] = fetch.end
+        work = self.processor.compute(fetch)
+        assert work is not None, "a worker reads each partition in order"
+        return work
+
+    def finish(self, work: Work) -> bool:
+        """Let the agents work, then stage; False: it was computed before the last rewind, and is dropped."""
+        return self._loop.run(self._finish(work))
+
+    def step(self, topic: str, partition: int, *, batches_max: int | None = None) -> bool:
+        """Read on, compute and stage; False: nothing is left to read."""
+        work = self.compute(topic, partition, batches_max=batches_max)
+        return work is not None and self.finish(work)
+
+    def settle(self) -> None:
+        """Read and checkpoint until nothing is left, the topics included that the engine itself writes."""
+        while True:
+            for here in self.partitions:
+                self.step(*here)
+            if not self.processor.dirty:
+                return
+            self.checkpoint()
+
+    def advance(self, time_ms: int) -> None:
+        """Let event time pass on all source partitions, as far as it has not come there yet."""
+        self.processor.advance(time_ms)
+
+    def checkpoint(self, *, write_store: bool = True) -> Checkpoint:
+        """Publish what is staged. Without `write_store` it is as if the worker had died in between."""
+        staged = self.processor.freeze()
+        checkpoint = self.processor.prepare(staged, self.store.read)
+        ends = self.log.commit(self._records(checkpoint), checkpoint.positions)
+        if write_store:
+            self.store.write(self._writes(checkpoint, ends))
+            self.processor.commit(staged, checkpoint)
+        return checkpoint
+
+    def abort(self) -> None:
+        """Prepare what is staged, have its transaction aborted, and go back to what is committed."""
+        checkpoint = self.processor.prepare(self.processor.freeze(), self.store.read)
+        self.log.abort(self._records(checkpoint))
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Drop what is staged, and read again from the committed offsets."""
+        self._next = self._committed()
+        self.processor.reset(self._next)
+
+    def close(self) -> None:
+        """End the agents."""
+        for agent in self._agents:
+            self._loop.run(agent.stop())
+        self._loop.close()
+
+    # -- partitions are taken over ----------------------------------------------------------------
+
+    def _assign(self) -> None:
+        """Bring the store up to the changelogs, and take all partitions over."""
+        processor = self.processor
+        counts = dict.fromkeys(processor.topics, self.log.partitions)
+        processor.set_partition_counts(counts)
+        tables: dict[TopicPartition, TablePartition] = {}
+        times: dict[TopicPartition, Progress] = {}
+        for name, table in processor.tables.items():
+            for number in range(self.log.partitions):
+                self._restore(name, number)
+                item = tables[(name, number)] = processor.table_partition(name, number)
+                item.load(self.store.keys(name, number), self.store.get(name, number, META_KEY))
+                time = self.store.get(name, number, SENDER_KEY)
+                if time is not None and not table.aligned:
+                    times[(name, number)] = msgspec.json.decode(time, type=Progress)
+        self._next = self._committed()
+        processor.assign(self._next, counts, tables, times)
+
+    def _restore(self, table: str, partition: int) -> None:
+        topic = names.changelog_topic(self.app_id, table)
+        held = self.store.changelog_offset(table, partition) or 0
+        write = StoreWrite(table, partition, changelog_offset=self.log.end(topic, partition))
+        for record in self.log.read(topic, partition):
+            if record.offset < held:
+                continue
+            assert record.key is not None
+            write.puts.pop(record.key, None)
+            if record.value is None:
+                write.deletes.append(record.key)
+            else:
+                write.puts[record.key] = record.value
+        self.store.write([write])
+
+    def _committed(self) -> dict[TopicPartition, int]:
+        return {here: self.log.committed.get(here, 0) for here in self.partitions}
+
+    # -- batches and checkpoints ------------------------------------------------------------------
+
+    async def _finish(self, work: Work) -> bool:
+        emissions: list[Emission] = []
+        letters: list[Record] = []
+        for batch in work.batches:
+            for agent in self._agents:
+                if agent.cls is not batch.cls:
+                    continue
+                outcome = await agent.run(batch)
+                emissions += outcome.emissions
+                assert work.decoded is not None
+                letters += [
+                    dead_letter(
+                        names.dead_letter_topic(self.app_id),
+                        work.decoded.records,
+                        failure.row,
+                        source=(batch.topic, batch.partition),
+                        stage="agent",
+                        reason=failure.reason,
+                        attempts=failure.attempts,
+                        traceback=failure.traceback,
+                        agent=agent.name,
+                    )
+                    for failure in outcome.failures
+                ]
+        return self.processor.stage(work, emissions, letters)
+
+    def _records(self, checkpoint: Checkpoint) -> Iterator[Record]:
+        """All that one transaction carries."""
+        yield from checkpoint.records
+        closed: list[Record] = []
+        for emission in checkpoint.emissions:
+            records = derived_events(emission, self.app_id)
+            if emission.source in self.processor.tables:
+                closed += records
+            else:
+                yield from records
+        # rows of a closed window come in any order: sorted, so that tests can compare lists
+        yield from sorted(closed, key=lambda item: (item.timestamp, item.topic, item.value))
+        for change in checkpoint.changes:
+            topic = names.changelog_topic(self.app_id, change.table.name)
+            for key, value in {**dict.fromkeys(change.deletes), **change.puts}.items():
+                yield Record(topic, key, value, partition=change.partition)
+        for state in checkpoint.sender_states:
+            topic = names.changelog_topic(self.app_id, state.table)
+            yield Record(topic, state.key, state.value, partition=state.partition)
+
+    def _writes(
+        self, checkpoint: Checkpoint, ends: dict[TopicPartition, int]
+    ) -> Iterator[StoreWrite]:
+        for change in checkpoint.changes:
+            name, number = change.table.name, change.partition
+            end = ends[(names.changelog_topic(self.app_id, name), number)]
+            yield StoreWrite(name, number, change.puts, change.deletes, end)
+        for state in checkpoint.sender_states:
+            end = ends[(names.changelog_topic(self.app_id, state.table), state.partition)]
+            yield StoreWrite(state.table, state.partition, {state.key: state.value}, [], end)
+
+
+class _Processor(Processor):
+    """The engine, with event time that a test can let pass without an event."""
+
+    def advance(self, time_ms: int) -> None:
+        for table in self.tables.values():
+            for number in range(self._partition_counts[table.topic]):
+                key = (table.name, number)
+                known = self._staged.stream_times.get(key) or self._committed_times.get(key)
+                if known is None or known.time is None or known.time < time_ms:
+                    self._era.intakes[key] = Intake(table, time_ms)
+                    self._staged.stream_times[key] = Progress(time_ms)
+
+
+def derived_events(emission: Emission, app_id: str) -> Iterator[Record]:
+    """The records of derived events: CloudEvents in binary mode."""
+    event = event_type(emission.cls)
+    common: list[tuple[str, bytes | None]] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", event.name.encode()),
+        ("ce_source", f"{app_id}/{emission.source}".encode()),
+        ("content-type", b"application/json"),
+    ]
+    count = len(emission.frame)
+    keys = emission.frame[event.key].cast(pl.String).to_list() if event.key else [None] * count
+    values = emission.frame.write_ndjson().encode().split(b"\n")
+    for key, value, identity, time in zip(keys, values, emission.ids, emission.times, strict=False):
+        headers = [("ce_id", identity.encode()), *common]
+        yield Record(
+            event.topic,
+            None if key is None else key.encode(),
+            value,
+            headers,
+            timestamp=max(time, 0),
+        )
