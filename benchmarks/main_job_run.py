@@ -71,7 +71,7 @@ def _measure(bench: Workbench, worker: Child, topic: str, group: str) -> dict[st
         "cpu_seconds": cpu_seconds,
         "events_per_cpu_second": sum(ends) / cpu_seconds,
         "peak_memory_mb": worker.peak_memory_mb(),
-        "samples": samples,
+        "series": samples,
     }
 
 

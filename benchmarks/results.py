@@ -1,0 +1,93 @@
+"""From pytest-benchmark's storage to the results: one figure per name, rounds kept beside it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from statistics import median
+from typing import Any
+
+import psutil
+
+from benchmarks.scale import SCALES
+
+PACKAGES = (
+    "aiokafka",
+    "confluent-kafka",
+    "faust-streaming",
+    "numba",
+    "polars",
+    "quixstreams",
+    "rocksdict",
+)
+_LARGEST = ("peak_memory_mb",)
+_FIGURES = (
+    "events",
+    "seconds",
+    "events_per_second",
+    "cpu_seconds",
+    "events_per_cpu_second",
+    "peak_memory_mb",
+    "derived_events",
+    "samples",
+    "p50_ms",
+    "p90_ms",
+    "p99_ms",
+    "max_ms",
+)
+
+
+def summarise(storage: Mapping[str, Any], scale: str) -> dict[str, Any]:
+    """The results of a run, from what `--benchmark-json` has written.
+
+    A figure is the median of its rounds, memory the largest. `correct` is True only when the main
+    job ran all its rounds and every one was equal to the one-shot answer.
+    """
+    rounds: dict[str, list[dict[str, Any]]] = {}
+    for item in storage["benchmarks"]:
+        if "benchmark" in item["extra_info"]:
+            rounds.setdefault(item["extra_info"]["benchmark"], []).append(item["extra_info"])
+    results: dict[str, Any] = {name: _figures(found) for name, found in rounds.items()}
+    _add_ratios(results)
+    checked = [found["correct"] for found in rounds.get("main_job", [])]
+    return {
+        "correct": len(checked) == SCALES[scale].rounds["main_job"] and all(checked),
+        **results,
+        "scale": scale,
+        "datetime": storage["datetime"],
+        "commit": storage.get("commit_info", {}).get("id"),
+        "machine": _machine(storage["machine_info"]),
+        "versions": {name: version(name) for name in PACKAGES},
+        "settings": {k: v for k, v in sorted(os.environ.items()) if k.startswith("HEADRACE_")},
+        "rounds": rounds,
+    }
+
+
+def _figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        name: (max if name in _LARGEST else median)(found[name] for found in rounds)
+        for name in _FIGURES
+        if name in rounds[0]
+    }
+
+
+def _add_ratios(results: dict[str, Any]) -> None:
+    """How many times as fast as each peer; of rounds that alternated in this very run."""
+    if "main_job" not in results:
+        return
+    for peer in ("stock_faust", "quix"):
+        if peer in results:
+            ratio = results["main_job"]["events_per_second"] / results[peer]["events_per_second"]
+            results["main_job"][f"times_{peer}"] = ratio
+
+
+def _machine(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "cpu": info.get("cpu", {}).get("brand_raw", "unknown"),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": info["python_version"],
+    }
