@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import config, njit, types
+from numba import config, types
 from numba.extending import intrinsic
 
+from app.codecs.kernel import kernel, part
 from app.codecs.words_kernel import load_byte, load_word
 
 _POLYNOMIAL = 0x82F63B78  # reversed
@@ -51,7 +52,7 @@ def _advance_instruction(typingctx: Any, checksum: Any, word: Any) -> Any:
     return signature, codegen
 
 
-@njit(nogil=True, inline="always")
+@part
 def _advance_tables(checksum: Any, word: Any) -> Any:
     """Slicing by eight (Kounavis and Berry, 2005)."""
     word ^= checksum
@@ -68,7 +69,7 @@ def _advance_tables(checksum: Any, word: Any) -> Any:
 
 
 def _kernel(advance: Any) -> Any:
-    @njit(nogil=True, cache=True)
+    @kernel
     def crc32c(buffer: Any, start: Any, end: Any, out: Any) -> None:
         """uint32[n] checksums of the n ranges [start, end) of `buffer`, into `out`."""
         base = np.int64(buffer.ctypes.data)

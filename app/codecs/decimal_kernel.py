@@ -1,4 +1,3 @@
-# mypy: disable-error-code="untyped-decorator"
 """The float64 nearest to a decimal number.
 
 Clinger's fast path (1990) where mantissa and power are small, else the algorithm of Eisel and
@@ -8,8 +7,8 @@ Lemire ("Number Parsing at a Gigabyte per Second", 2021), which gives up on a fe
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
+from app.codecs.kernel import part, subroutine
 from app.codecs.words_kernel import float_of_bits, leading_zeros, multiply_high, table
 
 _EXACT_MAX: Final = np.uint64(2**53)
@@ -23,10 +22,10 @@ _HIDDEN_BIT: Final = np.uint64(1 << 52)
 def _power_of_five(power: int) -> int:
     """The upper 128 bits of 5**power, from the highest one bit on, as the authors generate them."""
     if power >= 0:
-        value = 5**power
+        value: int = 5**power
         shift = value.bit_length() - 128
         return value >> shift if shift >= 0 else value << -shift
-    divisor = 5**-power
+    divisor: int = 5**-power
     bits = (divisor - 1).bit_length()
     if power >= -27:
         return (1 << (bits + 127)) // divisor + 1
@@ -40,7 +39,7 @@ _five_low: Final = table([value & (2**64 - 1) for value in _FIVES])
 _ten: Final = table(np.array([10.0**power for power in range(23)]).view(np.uint64).tolist())
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def nearest(mantissa: Any, power: Any) -> Any:
     """(float64 nearest to mantissa * 10**power, True), or (_, False) if that is not sure."""
     if mantissa < _EXACT_MAX and -22 <= power <= 22:
@@ -53,7 +52,7 @@ def nearest(mantissa: Any, power: Any) -> Any:
     return _eisel_lemire(mantissa, power)
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _eisel_lemire(mantissa: Any, power: Any) -> Any:
     """The same for a mantissa that is not 0 and a power in the table."""
     zeros = leading_zeros(mantissa)

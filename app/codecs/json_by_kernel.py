@@ -1,6 +1,7 @@
 """JSON events decoded by the kernel, with msgspec for those it is not sure of."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import pyarrow as pa
 
 from app.codecs import json_kernel as kernel
 from app.codecs.json_msgspec import MsgspecDecoder, Rejected, split
-from app.codecs.json_plan import Plan, text_view
-from app.codecs.words_kernel import SLACK, read_only
+from app.codecs.json_plan import INLINE_BYTES_MAX, Plan, text_view
+from app.codecs.kernel import SLACK, read_only
 
 _HEAP_SLACK_BYTES = 64
 _ARROW = {kernel.INTEGER: pa.int64(), kernel.FLOAT: pa.float64()}
@@ -106,20 +107,26 @@ class _Columns:
 
     def store(self, names: Sequence[str], rows: Sequence[int], events: Sequence[Any]) -> None:
         """Write events that msgspec decoded to their rows."""
+        if not rows:
+            return
         for column, (name, kind) in enumerate(zip(names, self._plan.columns, strict=True)):
-            cells = self._cells[column]
-            for row, event in zip(rows, events, strict=True):
-                value = getattr(event, name)
-                self._valid[column, row] = value is not None
-                if kind == kernel.TEXT:
-                    text = (value or "").encode()
-                    cells[2 * row : 2 * row + 2] = text_view(text, len(self._extra))
-                    if len(text) > 12:
-                        self._extra += text
-                elif kind == kernel.FLOAT:
-                    cells[row : row + 1].view(np.float64)[0] = 0.0 if value is None else value
-                else:
-                    cells[row] = value or 0
+            values = list(map(attrgetter(name), events))
+            self._valid[column, rows] = [value is not None for value in values]
+            if kind == kernel.TEXT:
+                self._cells[column].reshape(-1, 2)[rows] = [self._view(text) for text in values]
+            elif kind == kernel.FLOAT:
+                cells = self._cells[column].view(np.float64)
+                cells[rows] = [0.0 if value is None else value for value in values]
+            else:
+                self._cells[column, rows] = [value or 0 for value in values]
+
+    def _view(self, text: str | None) -> tuple[int, int]:
+        """The Arrow view of a text, which is stored behind the defaults if it is long."""
+        encoded = (text or "").encode()
+        view = text_view(encoded, len(self._extra))
+        if len(encoded) > INLINE_BYTES_MAX:
+            self._extra += encoded
+        return view
 
     def frame(
         self, names: Sequence[str], heap_used: int, rows: npt.NDArray[np.int64] | None

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="untyped-decorator"
 """The kernel that takes flat JSON objects apart into columns.
 
 It walks each object along a template: the pieces of text between the values of an earlier object
@@ -12,11 +11,11 @@ All positions are addresses; -1 stands for "not sure".
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
 from app.codecs.json_scalars_kernel import after_blanks, floating, integer, string_end
 from app.codecs.json_skip_kernel import value_end
-from app.codecs.words_kernel import SLACK, load_byte, load_word, store_byte, store_float, store_word
+from app.codecs.kernel import SLACK, kernel, part, subroutine
+from app.codecs.words_kernel import load_byte, load_word, store_byte, store_float, store_word
 
 TEXT, INTEGER, FLOAT, BOOLEAN = range(4)
 
@@ -45,7 +44,7 @@ _FIVE: Final = np.uint64(0xFFFFFFFFFF)
 _INLINE_BYTES_MAX: Final = 12  # of an Arrow string view
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def decode(
     buffer: Any,
     starts: Any,
@@ -112,7 +111,7 @@ def decode(
     return left, used, misses
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _copy(start: Any, length: Any, target: Any) -> Any:
     """Copy bytes to the address `target`, which it returns."""
     for i in range(length):
@@ -120,7 +119,7 @@ def _copy(start: Any, length: Any, target: Any) -> Any:
     return target
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _object(
     position: Any,
     end: Any,
@@ -174,7 +173,7 @@ def _object(
     return seen, np.int64(-1), misses
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _matches(position: Any, end: Any, piece: Any) -> Any:
     """Whether the piece of a template's row is at `position`."""
     length = np.int64(load_word(piece + 8 * PIECE_LENGTH))
@@ -190,7 +189,7 @@ def _matches(position: Any, end: Any, piece: Any) -> Any:
     return True
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _search(position: Any, end: Any, first: Any, fields: Any, field_count: Any, names: Any) -> Any:
     """(field or OTHER, position of its value), or (CLOSED, position behind), or (OTHER, -1)."""
     unsure = np.int64(OTHER), np.int64(-1)
@@ -219,7 +218,7 @@ def _search(position: Any, end: Any, first: Any, fields: Any, field_count: Any, 
     return _field_named(start, stop - start, fields, field_count, names), position
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _field_named(start: Any, length: Any, fields: Any, field_count: Any, names: Any) -> Any:
     """The field of that name, or OTHER."""
     for field in range(field_count):
@@ -234,7 +233,7 @@ def _field_named(start: Any, length: Any, fields: Any, field_count: Any, names: 
     return np.int64(OTHER)
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _value(position: Any, end: Any, field: Any, columns: Any, row: Any, used: Any) -> Any:
     """Store the value at `position`; (position after it or -1, bytes of text in use)."""
     kind = np.int64(load_word(field + 8 * KIND))
@@ -275,7 +274,7 @@ def _value(position: Any, end: Any, field: Any, columns: Any, row: Any, used: An
     return np.int64(-1), used
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _low_bytes(word: Any, count: Any) -> Any:
     """The lowest `count` bytes of a word, zeros above; `count` may be more than 8."""
     if count >= 8:
@@ -283,7 +282,7 @@ def _low_bytes(word: Any, count: Any) -> Any:
     return word & ((np.uint64(1) << np.uint64(8 * count)) - np.uint64(1))
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _store_text(start: Any, length: Any, cell: Any, texts: Any, used: Any) -> Any:
     """Store an Arrow string view, and a long text itself; the bytes of text in use."""
     head = _low_bytes(load_word(start), min(length, 4)) << np.uint64(32)
@@ -297,7 +296,7 @@ def _store_text(start: Any, length: Any, cell: Any, texts: Any, used: Any) -> An
     return used + length
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _store_default(
     kind: Any, valid: Any, head: Any, tail: Any, columns: Any, column: Any, row: Any
 ) -> None:
@@ -312,7 +311,7 @@ def _store_default(
         store_word(cell, head)
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _fill_defaults(fields: Any, field_count: Any, seen: Any, columns: Any, row: Any) -> None:
     """Store the defaults of the fields that an object does not have."""
     for index in range(field_count):

@@ -28,7 +28,7 @@ _PLAIN_KINDS: Final = {
     kinds.BoolType: kinds.BoolType(),
 }
 _FIELDS_MAX: Final = 63
-_INLINE_BYTES_MAX: Final = 12
+INLINE_BYTES_MAX: Final = 12
 _BLANK: Final = rb"[ \t\r\n]*"
 _MEMBER: Final = re.compile(
     rb"("
@@ -143,7 +143,7 @@ def plan_for(event: type[msgspec.Struct], columns: Sequence[str], depth_max: int
 
 def text_view(text: bytes, offset: int) -> tuple[int, int]:
     """The Arrow string view of a text, as two int64; a long one is at `offset` of buffer 1."""
-    if len(text) <= _INLINE_BYTES_MAX:
+    if len(text) <= INLINE_BYTES_MAX:
         view = struct.pack("<i12s", len(text), text)
     else:
         view = struct.pack("<i4sii", len(text), text[:4], 1, offset)

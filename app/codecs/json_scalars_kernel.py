@@ -1,4 +1,3 @@
-# mypy: disable-error-code="untyped-decorator"
 """The scalars of JSON, eight bytes at a time: strings, integers, floats.
 
 Positions are addresses. Each function takes only what msgspec surely accepts and gives -1 as the
@@ -9,9 +8,9 @@ bytes beyond that end; a position beyond the end is the caller's to notice.
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
 from app.codecs.decimal_kernel import nearest
+from app.codecs.kernel import part, subroutine
 from app.codecs.words_kernel import load_byte, load_word, table, trailing_zeros
 
 _ONES: Final = np.uint64(0x0101010101010101)
@@ -27,7 +26,7 @@ _power: Final = table([10**i for i in range(20)])
 _DIGITS_MAX: Final = 19
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def string_end(position: Any, end: Any) -> Any:
     """The position of the quote that ends the string whose text starts at `position`, or -1."""
     while position < end:
@@ -56,7 +55,7 @@ def string_end(position: Any, end: Any) -> Any:
     return -1
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _utf8_size(position: Any) -> Any:
     """Bytes of the valid UTF-8 sequence of two to four bytes at `position`, or 0."""
     word = np.uint32(load_word(position))
@@ -71,7 +70,7 @@ def _utf8_size(position: Any) -> Any:
     return 0
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _eight_digits(position: Any) -> Any:
     """(value, count) of the decimal digits at `position`, at most eight."""
     word = load_word(position) ^ _ZEROS
@@ -87,7 +86,7 @@ def _eight_digits(position: Any) -> Any:
     return word, count
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _digits(position: Any) -> Any:
     """(value as uint64, count) of the decimal digits at `position`; more than 19 do not count."""
     value, count = _eight_digits(position)
@@ -102,7 +101,7 @@ def _digits(position: Any) -> Any:
     return value, count
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def integer(position: Any) -> Any:
     """(int64, next position) of the integer at `position`."""
     negative = load_byte(position) == 0x2D
@@ -117,7 +116,7 @@ def integer(position: Any) -> Any:
     return (-result if negative else result), position + count
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def floating(position: Any) -> Any:
     """(float64, next position) of the number at `position`."""
     unsure = np.float64(0.0), np.int64(-1)
@@ -150,7 +149,7 @@ def floating(position: Any) -> Any:
     return (-value if negative else value), position
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _exponent(position: Any) -> Any:
     """(exponent, next position) after the letter e; an exponent out of all ranges is 9999."""
     sign = load_byte(position)
@@ -163,7 +162,7 @@ def _exponent(position: Any) -> Any:
     return (-exponent if sign == 0x2D else exponent), position + count
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def number_end(position: Any, end: Any) -> Any:
     """The position after the number of any size at `position`, or -1."""
     if load_byte(position) == 0x2D:
@@ -188,7 +187,7 @@ def number_end(position: Any, end: Any) -> Any:
     return position
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _digits_end(position: Any, end: Any) -> Any:
     """The position of the first byte from `position` on that is no decimal digit, or `end`."""
     while position < end and load_byte(position) - np.uint64(0x30) < np.uint64(10):
@@ -196,7 +195,7 @@ def _digits_end(position: Any, end: Any) -> Any:
     return position
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def after_blanks(position: Any, end: Any) -> Any:
     """The position of the first byte from `position` on that is no JSON white space, or `end`."""
     while position < end:

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="untyped-decorator"
 """Passing over the JSON values that nobody asked for, with their syntax checked.
 
 Positions are addresses; -1 stands for "not sure".
@@ -7,9 +6,9 @@ Positions are addresses; -1 stands for "not sure".
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
 from app.codecs.json_scalars_kernel import after_blanks, number_end, string_end
+from app.codecs.kernel import subroutine
 from app.codecs.words_kernel import load_byte, load_word
 
 _TRUE: Final = np.uint64(int.from_bytes(b"true", "little"))
@@ -21,7 +20,7 @@ _FIVE: Final = np.uint64(0xFFFFFFFFFF)
 NESTING_MAX: Final = 63  # one bit of a word per level
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def value_end(position: Any, end: Any, nesting_max: Any) -> Any:
     """The position after the value at `position`, nested up to `nesting_max` levels."""
     objects = np.uint64(0)  # one bit per open level, the innermost lowest: object or array
@@ -56,7 +55,7 @@ def value_end(position: Any, end: Any, nesting_max: Any) -> Any:
     return np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _close(depth: Any, objects: Any, position: Any, end: Any) -> Any:
     """(depth, open levels, position of the next comma) behind a value and the levels it closes.
 
@@ -77,7 +76,7 @@ def _close(depth: Any, objects: Any, position: Any, end: Any) -> Any:
     return depth, objects, (position if depth == 0 else np.int64(-1))
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _key_end(position: Any, end: Any) -> Any:
     """The position of the value behind the key at `position`."""
     if position >= end or load_byte(position) != 0x22:
@@ -91,7 +90,7 @@ def _key_end(position: Any, end: Any) -> Any:
     return after_blanks(position + 1, end)
 
 
-@njit(nogil=True, cache=True)
+@subroutine
 def _scalar_end(position: Any, end: Any) -> Any:
     """The position after the scalar at `position`."""
     if load_byte(position) == 0x22:

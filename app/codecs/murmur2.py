@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from app.codecs.kernel import read_only
 from app.codecs.murmur2_kernel import assign
-from app.codecs.words_kernel import read_only
 
 
 def partitions(keys: pl.Series, partition_count: int) -> pl.Series:

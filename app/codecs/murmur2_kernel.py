@@ -1,11 +1,10 @@
-# mypy: disable-error-code="untyped-decorator"
 """Kafka's murmur2 hash (Austin Appleby's MurmurHash2 with the seed of Kafka's Java client)."""
 
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
+from app.codecs.kernel import kernel, part
 from app.codecs.words_kernel import load_byte
 
 _SEED: Final = np.uint64(0x9747B28C)
@@ -14,7 +13,7 @@ _LOW: Final = np.uint64(0xFFFFFFFF)
 _POSITIVE: Final = np.uint64(0x7FFFFFFF)
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _hash(position: Any, length: Any) -> Any:
     """The uint32 hash of the bytes at an address."""
     value = _SEED ^ np.uint64(length)
@@ -35,7 +34,7 @@ def _hash(position: Any, length: Any) -> Any:
     return value ^ (value >> np.uint64(15))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def assign(keys: Any, ends: Any, partition_count: Any, out: Any) -> None:
     """The partition of each key, keys[ends[i]:ends[i + 1]], into `out` (int32[n])."""
     base = np.int64(keys.ctypes.data)

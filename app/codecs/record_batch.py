@@ -12,9 +12,9 @@ import numpy.typing as npt
 from app.codecs import record_batch_kernel as kernel
 from app.codecs.compression import decompress
 from app.codecs.crc32c_kernel import crc32c
+from app.codecs.kernel import SLACK, read_only
 from app.codecs.record_batch_kernel import PLAIN, STRUCTURED, UNKNOWN
 from app.codecs.records import Records, event_types
-from app.codecs.words_kernel import SLACK, read_only
 
 __all__ = [
     "DECOMPRESSED_BYTES_MAX",

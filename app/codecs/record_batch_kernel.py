@@ -1,4 +1,3 @@
-# mypy: disable-error-code="untyped-decorator"
 """Kernels over the records of Kafka record batches (message format 2).
 
 Inside, positions are addresses, and every read is checked against the end of the batch.
@@ -7,8 +6,8 @@ Inside, positions are addresses, and every read is checked against the end of th
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
+from app.codecs.kernel import kernel, part
 from app.codecs.words_kernel import load_byte, store_word
 
 # What is wrong with a record; the texts are in `record_batch.py`.
@@ -38,7 +37,7 @@ BAD_BATCH_LENGTH, BAD_FORMAT = 8, 9
 UNKNOWN, PLAIN, STRUCTURED = -1, -2, -3
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _signed(position: Any, size: Any) -> Any:
     """The big-endian integer of `size` bytes at `position`."""
     value = np.uint64(0)
@@ -48,7 +47,7 @@ def _signed(position: Any, size: Any) -> Any:
     return np.int64(value << np.uint64(shift)) >> shift
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scan(raw: Any, table: Any) -> Any:
     """Write the headers of the complete batches of a fetch to `table` (int64[9, batches]).
 
@@ -85,7 +84,7 @@ def scan(raw: Any, table: Any) -> Any:
     return batch, GOOD, np.int64(0), np.int64(0)
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _varint(position: Any, end: Any) -> Any:
     """(value, next position) of the zigzag varint at `position`; next is -1 if it is damaged."""
     result = np.uint64(0)
@@ -101,7 +100,7 @@ def _varint(position: Any, end: Any) -> Any:
     return np.int64(0), np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def walk(
     buffer: Any,
     starts: Any,
@@ -142,7 +141,7 @@ def walk(
     return row, GOOD, -1
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _record(position: Any, end: Any, base: Any, cell: Any, stride: Any) -> Any:
     """(what is wrong, position after the record, its offset delta, its timestamp delta)."""
     zero = np.int64(0)
@@ -168,7 +167,7 @@ def _record(position: Any, end: Any, base: Any, cell: Any, stride: Any) -> Any:
     return error, position, offset, timestamp
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _span(position: Any, end: Any, base: Any, cell: Any, stride: Any, bad: Any) -> Any:
     """Store start and length of nullable bytes; (what is wrong, position after them)."""
     length, position = _varint(position, end)
@@ -181,7 +180,7 @@ def _span(position: Any, end: Any, base: Any, cell: Any, stride: Any, bad: Any) 
     return GOOD, position + max(length, 0)
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _headers(position: Any, end: Any, base: Any, cell: Any, stride: Any) -> Any:
     """Store start and count of the headers; (what is wrong, position after them)."""
     count, position = _varint(position, end)
@@ -202,7 +201,7 @@ def _headers(position: Any, end: Any, base: Any, cell: Any, stride: Any) -> Any:
     return GOOD, position
 
 
-@njit(nogil=True, forceinline=True)
+@part
 def _begins_with(position: Any, length: Any, text: Any, size: Any) -> Any:
     """Whether `length` bytes begin with the `size` bytes at `text`."""
     if length < size:
@@ -213,7 +212,7 @@ def _begins_with(position: Any, length: Any, text: Any, size: Any) -> Any:
     return same == size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def classify(
     buffer: Any, header_start: Any, header_count: Any, names: Any, ends: Any, out: Any
 ) -> None:

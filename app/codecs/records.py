@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from app.codecs.kernel import read_only
 from app.codecs.record_batch_kernel import PLAIN, classify
-from app.codecs.words_kernel import read_only
 
 _HEADER_TEXTS: Final = (b"ce_type", b"content-type", b"application/cloudevents+json")
 

@@ -3,17 +3,13 @@
 
 Kernels take arrays, and inside work on addresses (`array.ctypes.data`): an array handed from one
 compiled function to the next costs two atomic reference counts, an address nothing. Nothing is
-checked here; the kernels check every position against the end of what they read. Numba's on-disk
-cache follows the file of the calling kernel only: after a change here, remove the `__pycache__`
-of the kernels.
+checked here; the kernels check every position against the end of what they read.
 """
 
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -21,16 +17,7 @@ from numba.extending import intrinsic
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("Headrace's kernels need a little-endian machine")
 
-SLACK = 32  # bytes behind a text that a kernel may read along with it
-
 _WORD = ir.IntType(64)
-
-
-def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A contiguous, read-only view: kernels are compiled once per type of array, for this one."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
 
 
 def _loader(bits: int) -> Any:
