@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from app.kafka.broker import BrokerError, broker_status, ensure_broker, stop_broker
-
-DATA_DIR_DEFAULT = Path(".headrace/broker")
+from app.settings import SettingsError, load_settings
 
 
 def main(arguments: list[str]) -> int:
@@ -23,13 +22,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--data-dir",
         type=Path,
-        default=DATA_DIR_DEFAULT,
-        help="where it keeps its data (default: %(default)s)",
+        help="the data directory whose broker is meant (default: HEADRACE_DATA_DIR or .headrace)",
     )
     options = parser.parse_args(arguments)
     try:
-        return {"start": _start, "stop": _stop, "status": _status}[options.action](options.data_dir)
-    except BrokerError as error:
+        data_dir = options.data_dir or load_settings().data_dir
+        return {"start": _start, "stop": _stop, "status": _status}[options.action](data_dir)
+    except (BrokerError, SettingsError) as error:
         sys.stderr.write(f"headrace: {error}\n")
         return 1
 

@@ -95,8 +95,8 @@ class Broker:
 def ensure_broker(data_dir: Path, *, log: Callable[[str], None] | None = None) -> Broker:
     """Return the running broker of the project whose data is in `data_dir`; start it if need be.
 
-    Its files are below `data_dir / "broker"`. `log` gets the few lines a user should see (standard error when not given).
-    Raises BrokerError, with the remedy, when there is none to be had.
+    Its files are below `data_dir / "broker"`. `log` gets the few lines that a user should see
+    (standard error when not given). Raises BrokerError, with the remedy, when there is none to be had.
     """
     log = log or _print
     folder = _folder(data_dir)

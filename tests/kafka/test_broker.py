@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from app.kafka import broker_jars, broker_jvm
+from app.kafka import broker_jars, broker_jvm, broker_startup_cache
 from app.kafka.broker import (
     Broker,
     BrokerError,
@@ -38,8 +38,8 @@ def own(tmp_path: Path) -> Iterator[Broker]:
 
 
 def folder(broker: Broker) -> Path:
-    """The data folder of a broker."""
-    return broker._folder.path
+    """The data directory that holds a broker's folder."""
+    return broker._folder.path.parent
 
 
 def wait_until(true: Callable[[], object], seconds: float = 30.0) -> None:
@@ -151,7 +151,7 @@ def test_a_killed_one_comes_back_with_its_data(own: Broker, topic_name: Callable
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: own.pid != pid and broker_status(folder(own)).answers)
     assert broker_status(folder(own)) == BrokerStatus(
-        True, True, servers, own.pid, 1, folder(own) / "logs"
+        True, True, servers, own.pid, 1, folder(own) / "broker/logs"
     )
     produce(servers, name, [b"after"])
     assert consume(servers, name, 2) == [b"before", b"after"]
@@ -162,6 +162,7 @@ def test_a_killed_supervisor_takes_its_broker_along(own: Broker) -> None:
     assert state is not None
     assert state.jvm is not None
     state.supervisor.signal(signal.SIGKILL)
+    wait_until(lambda: not state.supervisor.alive())
     with ensure_broker(folder(own), log=lambda _line: None) as again:
         assert again.owned
         assert again.pid != state.jvm.pid
@@ -196,8 +197,8 @@ def test_stop_is_clean(own: Broker) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", state.port))
-    assert (folder(own) / "data/.kafka_cleanshutdown").exists()
-    assert "killing it" not in (folder(own) / "logs/supervisor.log").read_text()
+    assert (folder(own) / "broker/data/.kafka_cleanshutdown").exists()
+    assert "killing it" not in (folder(own) / "broker/logs/supervisor.log").read_text()
 
 
 def test_the_last_user_stops_it(tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_killed_users_leave_nothing_behind(tmp_path: Path) -> None:
     user = in_another_process("print(flush=True); time.sleep(600)", tmp_path)
     assert user.stdout is not None
     user.stdout.readline()
-    state = Folder(tmp_path).read_state()
+    state = Folder(tmp_path / "broker").read_state()
     assert state is not None
     assert state.jvm is not None
     user.kill()
@@ -230,7 +231,7 @@ def test_a_kept_one_stays_without_users(tmp_path: Path) -> None:
     broker.close()
     assert broker_status(tmp_path).answers
     assert stop_broker(tmp_path)
-    assert not (tmp_path / "keep").exists()
+    assert not (tmp_path / "broker/keep").exists()
 
 
 def test_says_that_it_is_not_for_production(tmp_path: Path) -> None:
@@ -243,10 +244,11 @@ def test_says_that_it_is_not_for_production(tmp_path: Path) -> None:
 
 
 def test_a_broken_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("not a folder")
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker/data").write_text("not a folder")
     with pytest.raises(BrokerError, match="formatting the broker's storage failed") as caught:
         ensure_broker(tmp_path, log=lambda _line: None)
-    assert str(tmp_path / "logs") in caught.value.remedy
+    assert str(tmp_path / "broker/logs") in caught.value.remedy
     assert not broker_status(tmp_path).running
 
 
@@ -262,6 +264,34 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BrokerError, match="cannot use"):
         ensure_broker(tmp_path / "file" / "data", log=lambda _line: None)
+
+
+def test_too_little_memory_is_said_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.kafka.broker.MEMORY_MB_MIN", 10**12)
+    with pytest.raises(BrokerError, match="of memory are available"):
+        ensure_broker(tmp_path, log=lambda _line: None)
+
+
+def test_starts_from_the_cache_of_its_classes(embedded_broker: Broker) -> None:
+    command = Path(f"/proc/{embedded_broker.pid}/cmdline").read_text().split("\0")
+    assert any(word.startswith("-XX:AOTCache=") for word in command)
+    # The JVM complains here when the cache does not fit.
+    assert "[aot]" not in (folder(embedded_broker) / "broker/logs/jvm.out").read_text()
+
+
+def test_a_failing_training_run_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "headrace/kafka").mkdir(parents=True)
+    lines: list[str] = []
+    for _start in range(2):
+        broker_startup_cache.ensure_startup_cache([], lines.append)
+    assert len(lines) == 2
+    assert "a few seconds later" in lines[1]
+    assert broker_startup_cache.startup_flags() == []
 
 
 def test_a_damaged_jar_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
