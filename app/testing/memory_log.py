@@ -71,7 +71,7 @@ class MemoryLog:
         if partitions < 1:
             raise ValueError(f"a topic has at least 1 partition, not {partitions}")
         self.partitions = partitions
-        self.committed: dict[TopicPartition, int] = {}
+        self.committed: dict[TopicPartition, tuple[int, str]] = {}
         self._batches: dict[TopicPartition, list[_Stored]] = defaultdict(list)
         self._ends: dict[TopicPartition, int] = defaultdict(int)
         self._aborted: dict[TopicPartition, list[_Aborted]] = defaultdict(list)
@@ -84,13 +84,16 @@ class MemoryLog:
             self._store(here, encode(part.records, self._ends[here]), part.arrivals)
 
     def commit(
-        self, records: Iterable[Record], positions: Mapping[TopicPartition, int]
+        self, records: Iterable[Record], offsets: Mapping[TopicPartition, tuple[int, str]]
     ) -> dict[TopicPartition, int]:
-        """Make records and the group's offsets visible together; gives the end of each partition written."""
+        """Make records and the group's offsets, with their metadata, visible together.
+
+        Gives the end of each partition that was written.
+        """
         placed = self._placed(records)
         for here, part in placed.items():
             self._transact(here, part, committed=True)
-        self.committed.update(positions)
+        self.committed.update(offsets)
         return {here: self._ends[here] for here in placed}
 
     def abort(self, records: Iterable[Record]) -> None:

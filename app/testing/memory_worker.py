@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
-import msgspec
 import polars as pl
 
 from app.engine import names
 from app.engine.agent import AgentRunner
 from app.engine.batch import Emission
-from app.engine.checkpoint import Checkpoint, Record
+from app.engine.checkpoint import Checkpoint, OffsetNote, Record
 from app.engine.committed_reader import CommittedReader
 from app.engine.dead_letter import dead_letter
 from app.engine.intake import Intake
-from app.engine.processor import SENDER_KEY, Processor, Sizes, TopicPartition, Work
+from app.engine.processor import Processor, Sizes, TopicPartition, Work
 from app.engine.source import Limits
 from app.engine.store import Store, StoreWrite
 from app.engine.table import Table
@@ -106,7 +105,11 @@ class MemoryWorker:
         """Publish what is staged. Without `write_store` it is as if the worker had died in between."""
         staged = self.processor.freeze()
         checkpoint = self.processor.prepare(staged, self.store.read)
-        ends = self.log.commit(self._records(checkpoint), checkpoint.positions)
+        offsets = {
+            here: (offset, OffsetNote("", checkpoint.stream_times.get(here, {})).encode())
+            for here, offset in checkpoint.positions.items()
+        }
+        ends = self.log.commit(self._records(checkpoint), offsets)
         if write_store:
             self.store.write(self._writes(checkpoint, ends))
             self.processor.commit(staged, checkpoint)
@@ -137,15 +140,15 @@ class MemoryWorker:
         counts = dict.fromkeys(processor.topics, self.log.partitions)
         processor.set_partition_counts(counts)
         tables: dict[TopicPartition, TablePartition] = {}
-        times: dict[TopicPartition, Progress] = {}
-        for name, table in processor.tables.items():
+        for name in processor.tables:
             for number in range(self.log.partitions):
                 self._restore(name, number)
                 item = tables[(name, number)] = processor.table_partition(name, number)
                 item.load(self.store.keys(name, number), self.store.get(name, number, META_KEY))
-                time = self.store.get(name, number, SENDER_KEY)
-                if time is not None and not table.aligned:
-                    times[(name, number)] = msgspec.json.decode(time, type=Progress)
+        times = {
+            here: OffsetNote.decode(note).stream_times
+            for here, (_, note) in self.log.committed.items()
+        }
         self._next = self._committed()
         processor.assign(self._next, counts, tables, times)
 
@@ -165,7 +168,7 @@ class MemoryWorker:
         self.store.write([write])
 
     def _committed(self) -> dict[TopicPartition, int]:
-        return {here: self.log.committed.get(here, 0) for here in self.partitions}
+        return {here: self.log.committed.get(here, (0, ""))[0] for here in self.partitions}
 
     # -- batches and checkpoints ------------------------------------------------------------------
 
@@ -211,9 +214,6 @@ class MemoryWorker:
             topic = names.changelog_topic(self.app_id, change.table.name)
             for key, value in {**dict.fromkeys(change.deletes), **change.puts}.items():
                 yield Record(topic, key, value, partition=change.partition)
-        for state in checkpoint.sender_states:
-            topic = names.changelog_topic(self.app_id, state.table)
-            yield Record(topic, state.key, state.value, partition=state.partition)
 
     def _writes(
         self, checkpoint: Checkpoint, ends: dict[TopicPartition, int]
@@ -222,9 +222,6 @@ class MemoryWorker:
             name, number = change.table.name, change.partition
             end = ends[(names.changelog_topic(self.app_id, name), number)]
             yield StoreWrite(name, number, change.puts, change.deletes, end)
-        for state in checkpoint.sender_states:
-            end = ends[(names.changelog_topic(self.app_id, state.table), state.partition)]
-            yield StoreWrite(state.table, state.partition, {state.key: state.value}, [], end)
 
 
 class _Processor(Processor):
@@ -238,6 +235,11 @@ class _Processor(Processor):
                 if known is None or known.time is None or known.time < time_ms:
                     self._era.intakes[key] = Intake(table, time_ms)
                     self._staged.stream_times[key] = Progress(time_ms)
+                    here = (
+                        table.topic,
+                        number,
+                    )  # its offset is committed anew, with the time beside it
+                    self._staged.positions[here] = self._positions[here]
 
 
 def derived_events(emission: Emission, app_id: str) -> Iterator[Record]:
