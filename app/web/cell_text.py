@@ -1,0 +1,104 @@
+"""Values as people read them, each with its exact form for the hover."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import polars as pl
+
+_LONG_CHARACTERS = 32
+
+
+class Cell(NamedTuple):
+    """`text` is shown, `hint` on hover; an empty hint is none."""
+
+    text: str
+    hint: str = ""
+
+
+NOTHING = Cell("–", "null")
+
+
+def is_number(dtype: pl.DataType) -> bool:
+    """Whether a column is set right-aligned, its digits under each other."""
+    return dtype.is_numeric()
+
+
+def cells(column: pl.Series, *, plain: bool) -> list[Cell]:
+    """The cells of one column of a page. `plain` writes integers as they are, as keys are."""
+    dtype = column.dtype
+    show: Callable[[Any], Cell]
+    if isinstance(dtype, pl.Datetime):
+        column = column.dt.epoch("ms")
+        show = time
+    elif dtype.is_float():
+        show = _float_format(column)
+    elif dtype.is_integer() and not plain:
+        show = _integer
+    else:
+        show = _text
+    return [NOTHING if value is None else show(value) for value in column.to_list()]
+
+
+def time(ms: int) -> Cell:
+    """A moment, to the second unless it has milliseconds."""
+    return Cell(f"{_date(ms)} {_clock(ms)}", f"{ms} ms") if _is_date(ms) else Cell(f"{ms} ms")
+
+
+def window(start_ms: int, end_ms: int) -> Cell:
+    """A window, with the date once when it ends on the same day."""
+    if not (_is_date(start_ms) and _is_date(end_ms)):
+        return Cell(f"{start_ms} ms – {end_ms} ms")
+    same_day = _date(start_ms) == _date(end_ms)
+    end = _clock(end_ms) if same_day else f"{_date(end_ms)} {_clock(end_ms)}"
+    return Cell(
+        f"{_date(start_ms)} {_clock(start_ms)} – {end}", f"{start_ms} ms to {end_ms} ms (UTC)"
+    )
+
+
+def _float_format(column: pl.Series) -> Callable[[float], Cell]:
+    """One number of decimals for the whole column, so that the points stand under each other."""
+    finite = [abs(value) for value in column.drop_nulls().to_list() if math.isfinite(value)]
+    largest = max(finite, default=0.0)
+    form = ",.4f" if 0 < largest <= 1 else ",.2f"
+    if largest >= 1e15 or 0 < largest < 1e-3:
+        form = ".4e"
+
+    def show(value: float) -> Cell:
+        text = format(value, form)
+        exact = float(text.replace(",", "")) == value or math.isnan(value)
+        return Cell(text, "" if exact else repr(value))
+
+    return show
+
+
+def _integer(value: int) -> Cell:
+    return Cell(f"{value:,}")
+
+
+def _text(value: Any) -> Cell:
+    if isinstance(value, bool):
+        return Cell(str(value).lower())
+    if isinstance(value, list | dict):
+        value = json.dumps(value, default=str, ensure_ascii=False)
+    text = str(value)
+    if not text:
+        return Cell('""', "empty text")
+    return Cell(text, text if len(text) > _LONG_CHARACTERS else "")
+
+
+def _is_date(ms: int) -> bool:
+    return -62_135_596_800_000 <= ms < 253_402_300_800_000  # the years 1 to 9999
+
+
+def _date(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%d}"
+
+
+def _clock(ms: int) -> str:
+    seconds = f"{datetime.fromtimestamp(ms // 1000, UTC):%H:%M:%S}"
+    return f"{seconds}.{ms % 1000:03}" if ms % 1000 else seconds

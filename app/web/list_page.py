@@ -1,0 +1,79 @@
+"""The page with the list of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.engine.reader import TableInfo
+from app.web import cell_text
+from app.web.cell_text import Cell
+from app.web.layout import document, heading, table_url
+from app.web.markup import Markup, element
+
+NO_TABLES = "There are no tables yet. A table is one file in tables/."
+
+Listed = tuple[TableInfo, int | None, int]
+"""A table, the start of its newest window in ms if there is one, and the rows of that."""
+
+
+def html(tables: Sequence[Listed]) -> str:
+    """The whole page."""
+    return document("Tables", element("h1", "Tables"), _tables(tables))
+
+
+def payload(tables: Sequence[Listed]) -> dict[str, Any]:
+    """What of the page changes while it is looked at."""
+    return {"rows": [[info.name, _live(*listed)] for listed in tables for info in listed[:1]]}
+
+
+def _tables(tables: Sequence[Listed]) -> Markup:
+    if not tables:
+        return element("p", NO_TABLES, class_="message")
+    head = element(
+        "tr",
+        heading("Table"),
+        heading("Source"),
+        heading("Keys"),
+        heading("Window"),
+        heading("Newest window (UTC)"),
+        heading("Rows in it", number=True),
+    )
+    return element(
+        "section",
+        element(
+            "table",
+            element("caption", "The tables of this worker", class_="quiet"),
+            element("thead", head),
+            element("tbody", [_row(*listed) for listed in tables], id="rows"),
+            class_="list",
+        ),
+        id="view",
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label="Tables",
+        data_events="/events",
+    )
+
+
+def _row(info: TableInfo, newest: int | None, rows: int) -> Markup:
+    window, count = _live(info, newest, rows)
+    name = element("a", info.name, href=table_url(info.name))
+    description = element("p", info.description) if info.description else None
+    return element(
+        "tr",
+        element("th", name, description, scope="row"),
+        element("td", info.source),
+        element("td", ", ".join(info.keys)),
+        element("td", info.window),
+        element("td", window.text, title=window.hint or None, data_live=True),
+        element("td", count.text, class_="number", data_live=True),
+        data_id=info.name,
+    )
+
+
+def _live(info: TableInfo, newest: int | None, rows: int) -> tuple[Cell, Cell]:
+    if newest is None:
+        return cell_text.NOTHING, Cell("0")
+    return cell_text.window(newest, newest + info.window_size_ms), Cell(f"{rows:,}")

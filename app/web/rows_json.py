@@ -1,0 +1,74 @@
+"""Tables and rows as JSON values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from app.engine.reader import TableInfo
+from app.web.rows_query import RowsQuery
+from app.web.table_views import Page
+
+SAFE_INTEGER_MAX = 2**53 - 1
+
+
+def encode(value: Any) -> bytes:
+    """JSON as UTF-8."""
+    return msgspec.json.encode(value)
+
+
+def table(info: TableInfo, version: int, newest: int | None, rows: int) -> dict[str, Any]:
+    """What a table is, with the size of its newest window."""
+    return {
+        "name": info.name,
+        "description": info.description,
+        "source": info.source,
+        "keys": list(info.keys),
+        "columns": {name: str(info.schema[name]) for name in (*info.keys, *info.columns)},
+        "window": info.window,
+        "window_size_ms": info.window_size_ms,
+        "version": version,
+        "newest_window": newest,
+        "newest_window_rows": rows,
+    }
+
+
+def rows(info: TableInfo, query: RowsQuery, page: Page) -> dict[str, Any]:
+    """A page of rows. Without its version, which an event has as its id."""
+    names = page.frame.columns
+    columns = [[_safe(value) for value in _plain(column).to_list()] for column in page.frame]
+    return {
+        "table": info.name,
+        "window": query.window,
+        "windows_left_out": page.left_out,
+        "total": page.total,
+        "total_unfiltered": page.total_unfiltered,
+        "offset": query.offset,
+        "limit": query.limit,
+        "rows": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
+    }
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Times as integer milliseconds."""
+    if isinstance(column.dtype, pl.Date):
+        column = column.cast(pl.Datetime("ms"))
+    return column.dt.epoch("ms") if isinstance(column.dtype, pl.Datetime) else column
+
+
+def _safe(value: Any) -> Any:
+    """JSON has no NaN, and JavaScript no integers beyond 2^53."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= SAFE_INTEGER_MAX else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_safe(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _safe(item) for key, item in value.items()}
+    return value if value is None else str(value)

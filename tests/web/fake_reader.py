@@ -1,0 +1,96 @@
+"""A `TableReader` in memory: tables whose rows a test changes as it likes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from app.engine.reader import TableInfo
+from app.web.table_views import empty
+
+MINUTE_MS = 60_000
+
+
+class FakeTable:
+    """One table: its windows by start, and how often it was read."""
+
+    def __init__(self, info: TableInfo, windows: Iterable[pl.DataFrame] = ()) -> None:
+        self.info = info
+        self.version = 0
+        self.reads = 0
+        self.windows: dict[int, pl.DataFrame] = {}
+        for frame in windows:
+            self.windows[frame["window_start"][0]] = frame
+
+
+class FakeReader:
+    """Reads `FakeTable`s; `put` stands for a checkpoint."""
+
+    def __init__(self, *tables: FakeTable) -> None:
+        self._tables = {table.info.name: table for table in tables}
+        self._changes = asyncio.Condition()
+
+    def __getitem__(self, name: str) -> FakeTable:
+        return self._tables[name]
+
+    def tables(self) -> Sequence[TableInfo]:
+        return [table.info for _, table in sorted(self._tables.items())]
+
+    def windows(self, table: str) -> Sequence[int]:
+        return sorted(self._tables[table].windows, reverse=True)
+
+    def window(self, table: str, start_ms: int) -> pl.DataFrame:
+        found = self._tables[table]
+        found.reads += 1
+        if start_ms in found.windows:
+            return found.windows[start_ms]
+        return empty(found.info)
+
+    def version(self, table: str) -> int:
+        return self._tables[table].version
+
+    async def changed(self, table: str, version: int) -> int:
+        async with self._changes:
+            await self._changes.wait_for(lambda: self._tables[table].version != version)
+        return self._tables[table].version
+
+    async def put(self, table: str, *windows: pl.DataFrame) -> None:
+        """Replace windows, and tell those who wait."""
+        found = self._tables[table]
+        found.windows |= {frame["window_start"][0]: frame for frame in windows}
+        found.version += 1
+        async with self._changes:
+            self._changes.notify_all()
+
+
+def describe(
+    name: str,
+    keys: dict[str, pl.DataType],
+    columns: dict[str, pl.DataType],
+    *,
+    description: str = "",
+    source: str = "order.placed",
+) -> TableInfo:
+    """The description of a table of tumbling minutes."""
+    return TableInfo(
+        name=name,
+        description=description,
+        source=source,
+        keys=tuple(keys),
+        columns=tuple(columns),
+        schema={**keys, **columns},
+        window="tumbling 1m, grace 10s",
+        window_size_ms=MINUTE_MS,
+    )
+
+
+def frame(info: TableInfo, start_ms: int, data: dict[str, list[object]]) -> pl.DataFrame:
+    """The rows of one window."""
+    rows = pl.DataFrame(data, schema=dict(info.schema))
+    bounds = [
+        pl.lit(start_ms, pl.Int64).alias("window_start"),
+        pl.lit(start_ms + info.window_size_ms, pl.Int64).alias("window_end"),
+    ]
+    return rows.select(*bounds, *info.keys, *info.columns)
