@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from app.engine.batch import Emission
 from app.engine.table_partition import Change
 
@@ -23,21 +25,36 @@ class Record:
     timestamp: int | None = None
 
 
-@dataclass(frozen=True)
-class SenderState:
-    """The stream time of a source partition for a table that is repartitioned, kept on its changelog."""
+class OffsetNote(msgspec.Struct, frozen=True, rename={"checkpoint": "c", "stream_times": "t"}):
+    """What is committed beside an offset, as its metadata: one transaction keeps them equal.
 
-    table: str
-    partition: int
-    key: bytes
-    value: bytes
+    checkpoint:   the checkpoint's own name, by which its outcome can be found out.
+    stream_times: of the source partition (ms), per table that is repartitioned. The other tables keep
+                  theirs with their state.
+    """
+
+    checkpoint: str = ""
+    stream_times: dict[str, int] = {}
+
+    def encode(self) -> str:
+        """As text; Kafka takes 4096 bytes by default."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> OffsetNote:
+        """Read it back; an offset that somebody else has committed has nothing to say."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.MsgspecError:
+            return cls()
 
 
 @dataclass
 class Checkpoint:
     """Everything that becomes visible together.
 
-    positions: the next offset to read of each source partition. records: dead letters, late events and
+    positions: the next offset to read of each source partition. stream_times: of these partitions (ms),
+    per table that is repartitioned. records: dead letters, late events and
     partial aggregates. emissions: derived events, not yet encoded. changes: of table partitions.
     """
 
@@ -45,7 +62,7 @@ class Checkpoint:
     records: list[Record] = field(default_factory=list)
     emissions: list[Emission] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
-    sender_states: list[SenderState] = field(default_factory=list)
+    stream_times: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
     late_events: dict[str, int] = field(default_factory=dict)
     dead_letters: int = 0
     events: int = 0

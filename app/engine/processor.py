@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
 import polars as pl
 
 from app.codecs.record_batch import Fetch, parse
 from app.engine import names
 from app.engine.batch import Batch, Emission
-from app.engine.checkpoint import Checkpoint, Record, SenderState
+from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import late_event
 from app.engine.intake import Intake
 from app.engine.repartition import Sender, received
@@ -128,16 +127,21 @@ class Processor:
         positions: Mapping[TopicPartition, int],
         partition_counts: Mapping[str, int],
         partitions: Mapping[TopicPartition, TablePartition],
-        stream_times: Mapping[TopicPartition, Progress],
+        stream_times: Mapping[TopicPartition, Mapping[str, int]],
     ) -> None:
         """Take over the committed state of all partitions that this worker owns from now on.
 
         positions: next offset per (topic, partition). partition_counts: of each topic that is read.
-        partitions: state per (table, partition). stream_times: per (table, source partition).
+        partitions: state per (table, partition). stream_times: per (topic, partition), the time (ms) that
+        was committed for each table that is repartitioned.
         """
         self._partition_counts = dict(partition_counts)
         self._partitions = dict(partitions)
-        self._committed_times = dict(stream_times)
+        self._committed_times = {
+            (name, number): Progress(time)
+            for (_, number), times in stream_times.items()
+            for name, time in times.items()
+        }
         for (name, number), item in self._partitions.items():
             if item.table.aligned:
                 self._committed_times[(name, number)] = Progress(item.stream_time(number))
@@ -281,11 +285,12 @@ class Processor:
     def freeze(self) -> Staged:
         """Cut a checkpoint: take what is staged, and begin anew."""
         staged, self._staged = self._staged, Staged()
-        if (
-            not staged.positions and self._positions
-        ):  # a commit needs an offset, to learn its outcome by
-            first = min(self._positions)
-            staged.positions[first] = self._positions[first]
+        for (
+            name,
+            number,
+        ) in staged.stream_times:  # kept with the offset, so the offset is committed too
+            here = (self.tables[name].topic, number)
+            staged.positions.setdefault(here, self._positions[here])
         staged.checkpoint.positions = staged.positions
         return staged
 
@@ -300,9 +305,8 @@ class Processor:
                 staged.progress[key] = {partition: progress}
             else:
                 self._send(checkpoint, key, partials, progress)
-        positions = {
-            f"{topic}/{number}": offset for (topic, number), offset in staged.positions.items()
-        }
+        positions = {f"{topic}/{number}": at for (topic, number), at in staged.positions.items()}
+        checkpoint.stream_times = {here: self._times(staged, *here) for here in staged.positions}
         for key in staged.partials.keys() | staged.progress.keys():
             table, number = key
             change = self._partitions[key].prepare(
@@ -314,6 +318,21 @@ class Processor:
             if change is not None:
                 self._finish(checkpoint, change)
         return checkpoint
+
+    def _times(self, staged: Staged, topic: str, partition: int) -> dict[str, int]:
+        """A source partition's stream time for each table that is repartitioned."""
+        times: dict[str, int] = {}
+        for table in self.tables.values():
+            key = (table.name, partition)
+            progress = staged.stream_times.get(key) or self._committed_times.get(key)
+            if (
+                table.topic == topic
+                and not table.aligned
+                and progress
+                and progress.time is not None
+            ):
+                times[table.name] = progress.time
+        return times
 
     def _send(
         self,
@@ -334,10 +353,6 @@ class Processor:
                 self._sizes.segment_bytes_max,
             )
         checkpoint.records += sender.records(table.merge(partials) if partials else None, progress)
-        if self._committed_times.get(key) != progress:
-            checkpoint.sender_states.append(
-                SenderState(table.name, key[1], SENDER_KEY, msgspec.json.encode(progress))
-            )
 
     def _finish(self, checkpoint: Checkpoint, change: Change) -> None:
         """Make derived events of closed windows, and late records of partials that came too late."""
@@ -363,10 +378,6 @@ class Processor:
     def partitions_of(self, table: str) -> list[TablePartition]:
         """The partitions of a table that this worker owns."""
         return [item for (name, _), item in self._partitions.items() if name == table]
-
-
-SENDER_KEY = b"t"
-"""The changelog key of a source partition's stream time."""
 
 
 def _window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emission:

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from app.engine import names
 from app.engine.batch import Emission
-from app.engine.checkpoint import Checkpoint, Record
+from app.engine.checkpoint import Checkpoint, OffsetNote, Record
 from app.events.event import event_type
 from app.kafka.patience import patiently
 from app.kafka.topics import RECORD_BYTES_MAX
@@ -104,8 +104,8 @@ class Publisher:
 
     def committed(
         self, partitions: Iterable[tuple[str, int]]
-    ) -> dict[tuple[str, int], tuple[int, str]]:
-        """The group's stable committed offsets and their metadata; partitions without one are left out."""
+    ) -> dict[tuple[str, int], tuple[int, OffsetNote]]:
+        """The group's stable committed offsets and their notes; partitions without one are left out."""
         if self._reader is None:
             self._reader = Consumer(
                 {
@@ -119,7 +119,7 @@ class Publisher:
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         answers = patiently(partial(self._ask, wanted), timeout_s=self._timeout_s) if wanted else []
         return {
-            (item.topic, item.partition): (item.offset, item.metadata or "")
+            (item.topic, item.partition): (item.offset, OffsetNote.decode(item.metadata or ""))
             for item in answers
             if item.offset >= 0
         }
@@ -159,8 +159,10 @@ class Publisher:
             self._emit(emission)
         self._write_changelogs(checkpoint, offsets)
         positions = [
-            TopicPartition(topic, partition, offset, tag)
-            for (topic, partition), offset in checkpoint.positions.items()
+            TopicPartition(
+                *here, offset, OffsetNote(tag, checkpoint.stream_times.get(here, {})).encode()
+            )
+            for here, offset in checkpoint.positions.items()
         ]
         self._producer.send_offsets_to_transaction(positions, membership.encode(), self._timeout_s)
         self._producer.commit_transaction(self._timeout_s)
@@ -189,7 +191,9 @@ class Publisher:
         except KafkaException as second:
             self._producer = None
             raise AbortedError(f"{cause.str()}; then {second.args[0].str()}") from second
-        if not all(found.get(tp) == (offset, tag) for tp, offset in checkpoint.positions.items()):
+        if any(
+            here not in found or found[here][1].checkpoint != tag for here in checkpoint.positions
+        ):
             raise AbortedError(cause.str()) from error
         log.info("checkpoint.committed_after_all", tag=tag)
 
@@ -263,7 +267,3 @@ class Publisher:
             entries: Mapping[bytes, bytes | None] = {**dict.fromkeys(change.deletes), **change.puts}
             for key, value in entries.items():
                 self._produce(Record(topic, key, value, partition=change.partition), note)
-        for state in checkpoint.sender_states:
-            topic = names.changelog_topic(self._app_id, state.table)
-            note = delivered((state.table, state.partition))
-            self._produce(Record(topic, state.key, state.value, partition=state.partition), note)

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
 import structlog
 
 from app.codecs.json_columns import warm_up
@@ -24,12 +23,11 @@ from app.engine.agent import AgentRunner
 from app.engine.batch import Batch, Emission
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import dead_letter
-from app.engine.processor import SENDER_KEY, Processor, Staged, TopicPartition, Work
+from app.engine.processor import Processor, Staged, TopicPartition, Work
 from app.engine.store import Store, StoreWrite
-from app.engine.table_partition import META_KEY, TablePartition
-from app.engine.watermark import Progress
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.publisher import AbortedError, Membership, Offsets, Publisher
+from app.kafka.takeover import FirstOffsets, Takeover, take_over
 
 log = structlog.get_logger(__name__)
 
@@ -100,8 +98,8 @@ class Runner:
         observer: Observer,
         pace: Pace,
         *,
-        first_offsets: Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]],
-        log_starts: Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]],
+        first_offsets: FirstOffsets,
+        log_starts: FirstOffsets,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.processor = processor
@@ -143,53 +141,29 @@ class Runner:
         loop = asyncio.get_running_loop()
         self.assigned = True
         async with self._checkpointing:
-            state = await loop.run_in_executor(self._checkpoint_thread, self._load, partitions)
-            self._committed, tables, times = state
-            self.processor.assign(self._committed, counts, tables, times)
+            taken = await loop.run_in_executor(self._checkpoint_thread, self._take_over, partitions)
+            self._observer.restored(taken.records, taken.seconds)
+            log.info(
+                "tables.restored",
+                partitions=len(taken.tables),
+                records=taken.records,
+                seconds=round(taken.seconds, 2),
+            )
+            self._committed = taken.positions
+            self.processor.assign(taken.positions, counts, taken.tables, taken.stream_times)
             now = self._clock()
             self._last_event_at = dict.fromkeys(self._committed, now)
             self.restored = True
 
-    def _load(
-        self, partitions: set[TopicPartition]
-    ) -> tuple[
-        dict[TopicPartition, int],
-        dict[TopicPartition, TablePartition],
-        dict[TopicPartition, Progress],
-    ]:
-        """Restore from the changelog and read the stable committed offsets (blocks)."""
-        self._publisher.ensure_open()
-        committed = {
-            tp: offset for tp, (offset, _) in self._publisher.committed(partitions).items()
-        }
-        owned: list[TopicPartition] = []
-        senders: list[TopicPartition] = []
-        for topic, partition in sorted(partitions):
-            for table in self.processor.tables.values():
-                if topic == names.repartition_topic(self.processor.app_id, table.name):
-                    owned.append((table.name, partition))
-                elif topic == table.topic:
-                    (owned if table.aligned else senders).append((table.name, partition))
-        started = time.monotonic()
-        parts = sorted({*owned, *senders})
-        records = self._restore.run(parts)
-        seconds = time.monotonic() - started
-        self._observer.restored(records, seconds)
-        log.info(
-            "tables.restored", records=records, partitions=len(parts), seconds=round(seconds, 2)
+    def _take_over(self, partitions: set[TopicPartition]) -> Takeover:
+        return take_over(
+            partitions,
+            processor=self.processor,
+            publisher=self._publisher,
+            restore=self._restore,
+            store=self._store,
+            first_offsets=self._first_offsets,
         )
-        tables: dict[TopicPartition, TablePartition] = {}
-        for name, partition in owned:
-            item = tables[(name, partition)] = self.processor.table_partition(name, partition)
-            item.load(self._store.keys(name, partition), self._store.get(name, partition, META_KEY))
-            _check_positions(item, committed)
-        times: dict[TopicPartition, Progress] = {}
-        for name, partition in senders:
-            value = self._store.get(name, partition, SENDER_KEY)
-            if value is not None:
-                times[(name, partition)] = msgspec.json.decode(value, type=Progress)
-        missing = [tp for tp in partitions if tp not in committed]
-        return {**self._first_offsets(missing), **committed}, tables, times
 
     async def revoke(self) -> None:
         """Give all partitions up: what is staged is published first if that is still possible."""
@@ -423,7 +397,7 @@ async def _ignore(error: Exception) -> None:
 
 def store_writes(checkpoint: Checkpoint, offsets: Offsets) -> list[StoreWrite]:
     """What a committed checkpoint changes in the store."""
-    writes = [
+    return [
         StoreWrite(
             change.table.name,
             change.partition,
@@ -433,21 +407,3 @@ def store_writes(checkpoint: Checkpoint, offsets: Offsets) -> list[StoreWrite]:
         )
         for change in checkpoint.changes
     ]
-    for state in checkpoint.sender_states:
-        offset = offsets.get((state.table, state.partition))
-        writes.append(
-            StoreWrite(state.table, state.partition, {state.key: state.value}, [], offset)
-        )
-    return writes
-
-
-def _check_positions(item: TablePartition, committed: Mapping[TopicPartition, int]) -> None:
-    """The state must not be ahead of the committed offsets: one transaction keeps them equal."""
-    for here, position in item.meta.positions.items():
-        topic, _, number = here.rpartition("/")
-        known = committed.get((topic, int(number)))
-        if known is not None and position > known:
-            raise RuntimeError(
-                f"table {item.table.name!r}, partition {item.partition}: its state holds {here} up to {position}, "
-                f"but the group has committed only {known}; the offsets were reset by hand: give the table a new name"
-            )

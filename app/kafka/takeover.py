@@ -1,0 +1,97 @@
+"""Taking partitions over: where to read on, and the state that belongs to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from app.engine import names
+from app.engine.processor import Processor, TopicPartition
+from app.engine.store import Store
+from app.engine.table_partition import META_KEY, TablePartition
+from app.kafka.changelog import ChangelogRestore
+from app.kafka.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+FirstOffsets = Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]]
+
+
+class StateAheadError(RuntimeError):
+    """A table's state holds events that the group has not committed: the offsets were reset by hand."""
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """The committed state of the partitions that were taken over.
+
+    positions: next offset per (topic, partition). tables: per (table, partition). stream_times: per
+    (topic, partition), the time (ms) of each table that is repartitioned. records: replayed, in seconds.
+    """
+
+    positions: dict[TopicPartition, int]
+    tables: dict[TopicPartition, TablePartition]
+    stream_times: dict[TopicPartition, dict[str, int]]
+    records: int
+    seconds: float
+
+
+def take_over(
+    partitions: set[TopicPartition],
+    *,
+    processor: Processor,
+    publisher: Publisher,
+    restore: ChangelogRestore,
+    store: Store,
+    first_offsets: FirstOffsets,
+) -> Takeover:
+    """Read the stable committed offsets, then bring the tables up to their changelogs (blocks).
+
+    In this order: what the offsets tell of is then surely below the changelogs' ends.
+    Raises RestoreError, StateAheadError, KafkaException.
+    """
+    started = time.monotonic()
+    publisher.ensure_open()  # fences and finishes what an earlier producer of this worker has left
+    committed = publisher.committed(partitions)
+    positions = {here: offset for here, (offset, _) in committed.items()}
+    owned = _owned_tables(processor, partitions)
+    records = restore.run(owned)
+    tables: dict[TopicPartition, TablePartition] = {}
+    for name, number in owned:
+        item = tables[(name, number)] = processor.table_partition(name, number)
+        item.load(store.keys(name, number), store.get(name, number, META_KEY))
+        _check_positions(item, positions)
+    fresh = first_offsets([here for here in partitions if here not in positions])
+    return Takeover(
+        {**fresh, **positions},
+        tables,
+        {here: note.stream_times for here, (_, note) in committed.items()},
+        records,
+        time.monotonic() - started,
+    )
+
+
+def _owned_tables(processor: Processor, partitions: set[TopicPartition]) -> list[TopicPartition]:
+    """The (table, partition)s whose state belongs to these source partitions."""
+    return [
+        (table.name, number)
+        for topic, number in sorted(partitions)
+        for table in processor.tables.values()
+        if topic
+        == (table.topic if table.aligned else names.repartition_topic(processor.app_id, table.name))
+    ]
+
+
+def _check_positions(item: TablePartition, committed: Mapping[TopicPartition, int]) -> None:
+    """The state must not be ahead of the committed offsets: one transaction keeps them equal."""
+    for here, position in item.meta.positions.items():
+        topic, _, number = here.rpartition("/")
+        known = committed.get((topic, int(number)))
+        if known is not None and position > known:
+            raise StateAheadError(
+                f"table {item.table.name!r}, partition {item.partition}: its state holds {here} up to {position}, "
+                f"but the group has committed only {known}; the offsets were reset by hand: give the table a new name"
+            )
