@@ -25,8 +25,8 @@ class Bar:
 
 
 def log_bars(bars: Sequence[Bar], title: str) -> str:
-    """Horizontal bars on a logarithmic scale that begins a decade below the smallest value."""
-    lowest = math.floor(math.log10(min(bar.value for bar in bars)))
+    """Horizontal bars on a logarithmic scale that begins well below the smallest value."""
+    lowest = math.floor(math.log10(min(bar.value for bar in bars) / 2))
     highest = math.ceil(math.log10(max(bar.value for bar in bars)) + 1e-9)
     room = WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
     height = len(bars) * (_BAR_HEIGHT + _BAR_GAP) + 24
@@ -60,7 +60,7 @@ def lines(
     y_name: str,
     limit: float | None = None,
 ) -> str:
-    """Lines over a common axis from 0; the last point of each is labelled when there are several.
+    """Lines over common axes from 0, with a legend when there are several.
 
     limit: a horizontal line, such as a target.
     """
@@ -78,6 +78,10 @@ def lines(
             f'<polyline class="line line-{number % 3}" points="{path}">'
             f"<title>{escape(label)}</title></polyline>"
         )
+        if len(series) > 1:
+            at = _LEFT + 10 + 70 * number
+            parts.append(_line(at, _TOP + 2, at + 12, _TOP + 2, f"line line-{number % 3}"))
+            parts.append(_text(at + 16, _TOP + 6, label, "start"))
     return _svg(_HEIGHT, title, parts)
 
 
@@ -108,7 +112,9 @@ def histogram(
     parts.append(f'<polyline class="line line-0" points="{" ".join(path)}"/>')
     for row, (value, name) in enumerate(marks):
         parts.append(_line(axes.x(value), _TOP, axes.x(value), _HEIGHT - _BOTTOM, "limit"))
-        parts.append(_text(axes.x(value) + 4, _TOP + 12 + 14 * row, name, "start"))
+        right = value > x_max * 0.75
+        at = axes.x(value) + (-4 if right else 4)
+        parts.append(_text(at, _TOP + 12 + 14 * row, name, "end" if right else "start"))
     return _svg(_HEIGHT, title, parts)
 
 

@@ -68,7 +68,7 @@ def _verdict(results: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
 
 
 def _targets(verdicts: Sequence[Verdict]) -> str:
-    words = {True: "met", False: "missed", None: "not measured"}
+    words = {True: "met", False: "missed", None: ""}
     rows = [
         (
             verdict.target.name,
@@ -138,14 +138,14 @@ def _latency(results: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterato
 
 
 def rate_points(series: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-    """Events a second over steps of about RATE_STEP_S, from (seconds, events committed, MB)."""
+    """Events a second as stairs of RATE_STEP_S or more, from (seconds, events committed, MB)."""
     points: list[tuple[float, float]] = []
-    last_s, last_events = 0.0, 0.0
+    from_s, from_events = 0.0, 0.0
     for time_s, events, _ in series:
-        if time_s - last_s >= RATE_STEP_S or (time_s, events) == tuple(series[-1][:2]):
-            if time_s > last_s:
-                points.append((time_s, (events - last_events) / (time_s - last_s)))
-            last_s, last_events = time_s, events
+        if time_s - from_s >= RATE_STEP_S or (time_s == series[-1][0] and time_s > from_s):
+            rate = (events - from_events) / (time_s - from_s)
+            points += [(from_s, rate), (time_s, rate)]
+            from_s, from_events = time_s, events
     return points
 
 

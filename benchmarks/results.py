@@ -22,6 +22,7 @@ PACKAGES = (
     "quixstreams",
     "rocksdict",
 )
+_PLACES = ("HEADRACE_BROKER", "HEADRACE_DATA_DIR", "HEADRACE_PYTHON")
 _LARGEST = ("peak_memory_mb",)
 _FIGURES = (
     "events",
@@ -60,17 +61,23 @@ def summarise(storage: Mapping[str, Any], scale: str) -> dict[str, Any]:
         "commit": storage.get("commit_info", {}).get("id"),
         "machine": _machine(storage["machine_info"]),
         "versions": {name: version(name) for name in PACKAGES},
-        "settings": {k: v for k, v in sorted(os.environ.items()) if k.startswith("HEADRACE_")},
+        "settings": _settings(os.environ),
         "rounds": rounds,
     }
 
 
 def _figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        name: (max if name in _LARGEST else median)(found[name] for found in rounds)
+        name: _figure(name, [found[name] for found in rounds])
         for name in _FIGURES
         if name in rounds[0]
     }
+
+
+def _figure(name: str, values: Sequence[float]) -> float:
+    if len(set(values)) == 1:
+        return values[0]
+    return max(values) if name in _LARGEST else median(values)
 
 
 def _add_ratios(results: dict[str, Any]) -> None:
@@ -81,6 +88,15 @@ def _add_ratios(results: dict[str, Any]) -> None:
         if peer in results:
             ratio = results["main_job"]["events_per_second"] / results[peer]["events_per_second"]
             results["main_job"][f"times_{peer}"] = ratio
+
+
+def _settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that differ from the defaults, without places."""
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if name.startswith("HEADRACE_") and name not in _PLACES
+    }
 
 
 def _machine(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from benchmarks.targets import Verdict, judge, load_targets
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 INTERRUPTED = 130
-_WORDS = {True: "[green]met[/]", False: "[red]missed[/]", None: "[dim]not measured[/]"}
+_WORDS = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}
 _EPILOG = """\
 exit code: 0 when the results are correct and no target is missed; 1 otherwise; 130 after Ctrl-C.
 With --quick or --scale tiny the jobs are smaller than those of the targets: missed targets are
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         storage = json.loads(storage_path.read_text())
     results = summarise(storage, options.scale)
     verdicts = judge(targets, results)
-    path = _write(results, verdicts, f"only-{options.only}" if options.only else "latest")
+    name = f"only-{options.only}" if options.only else "latest"
+    path = _write(results, verdicts, options.output, name)
     _show(results, verdicts, path)
     return exit_code(results, verdicts, options, failed=status != pytest.ExitCode.OK)
 
@@ -83,6 +84,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     scale.add_argument("--scale", choices=list(SCALES), help="size of the runs (default: full)")
     parser.add_argument("--only", choices=list(SCALES["full"].rounds), help="one benchmark alone")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.set_defaults(scale="full")
     return parser.parse_args(arguments)
 
@@ -106,15 +108,15 @@ def _measure(options: argparse.Namespace, storage_path: Path) -> int:
     )
 
 
-def _write(results: dict[str, Any], verdicts: Sequence[Verdict], name: str) -> Path:
+def _write(results: dict[str, Any], verdicts: Sequence[Verdict], folder: Path, name: str) -> Path:
     """The JSON and the page; the path of the page."""
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     targets = {
         verdict.target.name: {"limit": verdict.target.limit, "met": verdict.met}
         for verdict in verdicts
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps({**results, "targets": targets}) + "\n")
-    page = RESULTS / ("report.html" if name == "latest" else f"{name}.html")
+    (folder / f"{name}.json").write_text(json.dumps({**results, "targets": targets}) + "\n")
+    page = folder / ("report.html" if name == "latest" else f"{name}.html")
     page.write_text(render(results, verdicts))
     return page
 

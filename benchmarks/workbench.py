@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,12 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.child import ROOT, Child
+from app.settings import load_settings
+from benchmarks.child import Child
 from benchmarks.events import Workload
 from benchmarks.scale import Scale
 from benchmarks.topics import Topics
 
-DATA_DIR = ROOT / ".headrace"
 WRITE_SILENCE_S_MAX = 60.0
 
 
@@ -115,7 +114,8 @@ class Step:
 def open_workbench(scale: Scale) -> Iterator[Workbench]:
     """A workbench on HEADRACE_BROKER, or on the embedded broker; leaves no topic and no process."""
     prefix = f"headrace-bench-{uuid.uuid4().hex[:8]}"
-    folder = DATA_DIR / "bench" / prefix
+    data_dir = load_settings().data_dir
+    folder = data_dir / "bench" / prefix
     folder.mkdir(parents=True)
     columns = (
         TextColumn("{task.description:<22}"),
@@ -124,7 +124,7 @@ def open_workbench(scale: Scale) -> Iterator[Workbench]:
         TimeElapsedColumn(),
     )
     with ExitStack() as stack:
-        servers = _broker(stack)
+        servers = _broker(stack, data_dir)
         topics = Topics(servers)
         stack.callback(topics.close)
         stack.callback(topics.delete, prefix)
@@ -138,10 +138,10 @@ def open_workbench(scale: Scale) -> Iterator[Workbench]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _broker(stack: ExitStack) -> str:
-    servers = os.environ.get("HEADRACE_BROKER", "")
+def _broker(stack: ExitStack, data_dir: Path) -> str:
+    servers = load_settings().broker
     if servers:
         return servers
     from app.kafka.broker import ensure_broker
 
-    return stack.enter_context(ensure_broker(DATA_DIR)).bootstrap_servers
+    return stack.enter_context(ensure_broker(data_dir)).bootstrap_servers
