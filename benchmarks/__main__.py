@@ -2,6 +2,9 @@
 
 import sys
 
-from benchmarks.runner import main
+try:
+    from benchmarks.runner import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:  # before there is anything to clean up
+    sys.exit(130)

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.meter import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]
-_END_TIMEOUT_S = 15.0
+_END_TIMEOUT_S = 5.0
 _LOG_TAIL_LINES = 30
 
 

@@ -11,6 +11,7 @@ from benchmarks.scale import SCALES
 from benchmarks.stopwatch import stopwatch
 from benchmarks.workbench import Workbench, open_workbench
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as of shells
 Measurement = Callable[[Workbench], dict[str, Any]]
 
 
@@ -61,7 +62,10 @@ def measure(
 
     def run(name: str, measurement: Measurement) -> dict[str, Any]:
         def timed() -> dict[str, Any]:
-            facts = measurement(workbench)
+            try:
+                facts = measurement(workbench)
+            except KeyboardInterrupt:  # pytest-benchmark expects an Exception
+                pytest.exit("interrupted", INTERRUPTED)
             stopwatch.advance(facts["seconds"])
             return facts
 

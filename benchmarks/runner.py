@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from benchmarks.targets import Verdict, judge, load_targets
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 INTERRUPTED = 130
+_ENDED_EARLY = (pytest.ExitCode.INTERRUPTED, INTERRUPTED)
 _WORDS = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}
 _EPILOG = """\
 exit code: 0 when the results are correct and no target is missed; 1 otherwise; 130 after Ctrl-C.
@@ -41,11 +43,12 @@ class Quiet:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; the exit code is as `--help` tells."""
     options = _parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: children are ended
     targets = load_targets()
     with tempfile.TemporaryDirectory() as folder:
         storage_path = Path(folder) / "storage.json"
         status = _measure(options, storage_path)
-        if status == pytest.ExitCode.INTERRUPTED:
+        if status in _ENDED_EARLY:
             return INTERRUPTED
         if not storage_path.exists() or not storage_path.stat().st_size:
             return 1

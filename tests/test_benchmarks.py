@@ -287,7 +287,9 @@ def test_a_target_that_cannot_be_judged_is_refused(tmp_path: Path, text: str) ->
 def test_the_report_is_one_file_and_says_what_is_missed(rate: float) -> None:
     found = results.summarise(_storage(rate), "quick")
     page = render(found, targets.judge(targets.load_targets(), found))
-    assert ("Missed: main_job.events_per_second" in page) == (rate < 1_200_000)
+    assert ("Missed: main_job.events_per_second" in page) == (
+        rate < 600_000
+    )  # two rounds: the median is twice that
     assert "The results are correct" in page
     assert page.count("<svg") == page.count("</svg>") == 4
     assert "prefers-color-scheme: dark" in page
