@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.codecs.json_scalars_kernel import after_blanks, floating, integer, string_end
+from app.codecs.json_scalars_kernel import after_blanks, floating, integer
 from app.codecs.json_skip_kernel import value_end
+from app.codecs.json_text_kernel import store_text, text_end
 from app.codecs.kernel import SLACK, kernel, part, subroutine
 from app.codecs.words_kernel import load_byte, load_word, store_byte, store_float, store_word
 
@@ -40,8 +41,6 @@ _FALSE: Final = np.uint64(int.from_bytes(b"false", "little"))
 _NULL: Final = np.uint64(int.from_bytes(b"null", "little"))
 _FOUR: Final = np.uint64(0xFFFFFFFF)
 _FIVE: Final = np.uint64(0xFFFFFFFFFF)
-
-_INLINE_BYTES_MAX: Final = 12  # of an Arrow string view
 
 
 @kernel
@@ -157,6 +156,7 @@ def _object(
             if field >= 0:
                 found = np.int64(load_word(fields + 8 * (field * FIELD_SIZE + PLACE)))
                 place = found + 1 if found >= 0 else place
+            place = max(place, np.int64(1))  # the first piece has the opening brace
         first = False
         if field >= 0:
             bit = np.uint64(1) << np.uint64(field)
@@ -208,8 +208,8 @@ def _search(position: Any, end: Any, first: Any, fields: Any, field_count: Any, 
     if load_byte(position) != 0x22:
         return unsure
     start = position + 1
-    stop = string_end(start, end)
-    if stop < 0:
+    stop, escaped = text_end(start, end)
+    if stop < 0 or escaped:
         return unsure
     position = after_blanks(stop + 1, end)
     if position >= end or load_byte(position) != 0x3A:
@@ -241,13 +241,11 @@ def _value(position: Any, end: Any, field: Any, columns: Any, row: Any, used: An
     cell = columns[0] + 8 * (2 * columns[3] * column + row)
     if kind == TEXT:
         if load_byte(position) == 0x22:
-            stop = string_end(position + 1, end)
+            stop, escaped = text_end(position + 1, end)
             if stop < 0:
                 return stop, used
             if column >= 0:
-                used = _store_text(
-                    position + 1, stop - position - 1, cell + 8 * row, columns[2], used
-                )
+                used = store_text(position + 1, stop, escaped, cell + 8 * row, columns[2], used)
             return stop + 1, used
     elif kind == INTEGER:
         number, after = integer(position)
@@ -272,28 +270,6 @@ def _value(position: Any, end: Any, field: Any, columns: Any, row: Any, used: An
             _store_default(kind, False, np.uint64(0), np.uint64(0), columns, column, row)
         return position + 4, used
     return np.int64(-1), used
-
-
-@part
-def _low_bytes(word: Any, count: Any) -> Any:
-    """The lowest `count` bytes of a word, zeros above; `count` may be more than 8."""
-    if count >= 8:
-        return word
-    return word & ((np.uint64(1) << np.uint64(8 * count)) - np.uint64(1))
-
-
-@part
-def _store_text(start: Any, length: Any, cell: Any, texts: Any, used: Any) -> Any:
-    """Store an Arrow string view, and a long text itself; the bytes of text in use."""
-    head = _low_bytes(load_word(start), min(length, 4)) << np.uint64(32)
-    store_word(cell, head | np.uint64(length))
-    if length <= _INLINE_BYTES_MAX:
-        store_word(cell + 8, _low_bytes(load_word(start + 4), max(length - 4, 0)))
-        return used
-    store_word(cell + 8, np.uint64(used << 32))  # in the views' first buffer, at that offset
-    for i in range(0, length, 8):
-        store_word(texts + used + i, load_word(start + i))
-    return used + length
 
 
 @subroutine

@@ -30,18 +30,16 @@ _PLAIN_KINDS: Final = {
 _FIELDS_MAX: Final = 63
 INLINE_BYTES_MAX: Final = 12
 _BLANK: Final = rb"[ \t\r\n]*"
-_MEMBER: Final = re.compile(
-    rb"("
-    + _BLANK
-    + rb"[{,]"
-    + _BLANK
+_KEY_AND_VALUE: Final = (
+    _BLANK
     + rb'"([\x20\x21\x23-\x5b\x5d-\x7f]*)"'
     + _BLANK
     + rb":"
     + _BLANK
-    + rb")"
-    rb'("[^"\\]*"|[^][{},"\s]+)'
+    + rb')("[^"\\]*"|[^][{},"\s]+)'
 )
+_FIRST_MEMBER: Final = re.compile(rb"(" + _BLANK + rb"\{" + _KEY_AND_VALUE)
+_MEMBER: Final = re.compile(rb"(" + _BLANK + rb"," + _KEY_AND_VALUE)
 
 
 class Tables(NamedTuple):
@@ -66,9 +64,9 @@ class Plan:
 
     def learned(self, event: bytes) -> "Plan":
         """This plan with the order and the spelling of an event's keys as the template."""
-        pieces = []
+        pieces: list[tuple[bytes, bytes]] = []
         position = 0
-        while match := _MEMBER.match(event, position):
+        while match := (_MEMBER if pieces else _FIRST_MEMBER).match(event, position):
             pieces.append((match[1], match[2]))
             position = match.end()
         return self._with_pieces(pieces)

@@ -13,61 +13,13 @@ from app.codecs.decimal_kernel import nearest
 from app.codecs.kernel import part, subroutine
 from app.codecs.words_kernel import load_byte, load_word, table, trailing_zeros
 
-_ONES: Final = np.uint64(0x0101010101010101)
 _HIGHS: Final = np.uint64(0x8080808080808080)
-_QUOTES: Final = np.uint64(0x2222222222222222)
-_BACKSLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
-_SPACES: Final = np.uint64(0x2020202020202020)
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _ABOVE_NINE: Final = np.uint64(0x7676767676767676)
 
 _INT64_MAX: Final = np.uint64(2**63 - 1)
 _power: Final = table([10**i for i in range(20)])
 _DIGITS_MAX: Final = 19
-
-
-@part
-def string_end(position: Any, end: Any) -> Any:
-    """The position of the quote that ends the string whose text starts at `position`, or -1."""
-    while position < end:
-        word = load_word(position)
-        quotes = word ^ _QUOTES
-        backslashes = word ^ _BACKSLASHES
-        stops = (
-            ((quotes - _ONES) & ~quotes)
-            | ((backslashes - _ONES) & ~backslashes)
-            | ((word - _SPACES) & ~word)
-            | word
-        ) & _HIGHS
-        if stops == np.uint64(0):
-            position += 8
-            continue
-        position += trailing_zeros(stops) >> 3
-        byte = load_byte(position)
-        if byte == 0x22 and position < end:
-            return position
-        if byte < 0x80:
-            return -1
-        size = _utf8_size(position)
-        if size == 0:
-            return -1
-        position += size
-    return -1
-
-
-@subroutine
-def _utf8_size(position: Any) -> Any:
-    """Bytes of the valid UTF-8 sequence of two to four bytes at `position`, or 0."""
-    word = np.uint32(load_word(position))
-    if (word & 0xC0E0) == 0x80C0:
-        return 2 if (word & 0x1E) != 0 else 0
-    if (word & 0xC0C0F0) == 0x8080E0:
-        point = ((word & 0x0F) << 12) | ((word & 0x3F00) >> 2) | ((word & 0x3F0000) >> 16)
-        return 3 if point >= 0x800 and not 0xD800 <= point <= 0xDFFF else 0
-    if (word & 0xC0C0C0F8) == 0x808080F0:
-        high = ((word & 0x07) << 6) | ((word & 0x3F00) >> 8)  # the code point's bits above 12
-        return 4 if 0x10 <= high <= 0x10F else 0
-    return 0
 
 
 @part

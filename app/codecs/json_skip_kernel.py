@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.codecs.json_scalars_kernel import after_blanks, number_end, string_end
+from app.codecs.json_scalars_kernel import after_blanks, number_end
+from app.codecs.json_text_kernel import text_end
 from app.codecs.kernel import subroutine
 from app.codecs.words_kernel import load_byte, load_word
 
@@ -81,7 +82,7 @@ def _key_end(position: Any, end: Any) -> Any:
     """The position of the value behind the key at `position`."""
     if position >= end or load_byte(position) != 0x22:
         return np.int64(-1)
-    position = string_end(position + 1, end)
+    position, _ = text_end(position + 1, end)
     if position < 0:
         return position
     position = after_blanks(position + 1, end)
@@ -94,7 +95,7 @@ def _key_end(position: Any, end: Any) -> Any:
 def _scalar_end(position: Any, end: Any) -> Any:
     """The position after the scalar at `position`."""
     if load_byte(position) == 0x22:
-        stop = string_end(position + 1, end)
+        stop, _ = text_end(position + 1, end)
         return stop + 1 if stop >= 0 else np.int64(-1)
     word = load_word(position)
     if (word & _FOUR) == _TRUE or (word & _FOUR) == _NULL:

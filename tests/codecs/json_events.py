@@ -67,7 +67,21 @@ numbers = (
     | st.decimals(-1000, 1000, places=2).map(str)
     | st.sampled_from(ODD_NUMBERS)
 )
-texts = st.text(max_size=30).map(json_text) | st.text("ab", max_size=40).map(json_text)
+escapes = st.lists(
+    st.sampled_from(
+        ["a", "\\u", '\\"', "\\/", "\\b", "\\x", "\\u00e9", "\\u20AC", "\\u0000", "\\u00g0"]
+    )
+    | st.sampled_from(
+        ["\\ud83d", "\\uDE00", "\\udbff\\udfff", "\\ud800\\udc00", "\\ud83d\\u0041", "é"]
+    ),
+    max_size=6,
+).map("".join)
+texts = (
+    st.text(max_size=30).map(json_text)
+    | st.text("ab", max_size=40).map(json_text)
+    | st.text(max_size=20).map(json.dumps)
+    | escapes.map('"{}"'.format)
+)
 any_values = (
     numbers | texts | st.sampled_from(ODD_VALUES + SPACED_VALUES) | st.sampled_from(ODD_TEXTS)
 )

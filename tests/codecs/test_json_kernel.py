@@ -142,7 +142,31 @@ def test_the_kernel_itself_takes_usual_events() -> None:
     assert by_kernel(b'{ "id": "a", "time": 1, "amount": 1, "ok": false, "user": null }\n')
     assert by_kernel(b'{"user":"u","x":[1,{"y":"}"}],"ok":true,"time":1,"id":"","amount":0.1}')
     assert by_kernel(FULL % (b"a", b"1", b"0.30000000000000004"))
-    assert not by_kernel(FULL % (b"\\n", b"1", b"12.34"))
+    assert by_kernel(FULL % (rb"\n \u00e9 \ud83d\ude00 \\", b"1", b"12.34"))
+    assert not by_kernel(FULL % (rb"\ud83d", b"1", b"12.34"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b',"id":"a","time":1,"amount":1.0,"ok":true,"user":null}',
+        b'{"zzz":1{"id":"a","time":1,"amount":1.0,"ok":true,"user":null}',
+        b'{"id":"a"{"time":1,"amount":1.0,"ok":true,"user":null}',
+        b'{,"id":"a","time":1,"amount":1.0,"ok":true,"user":null}',
+        b'{"id":"a",,"time":1,"amount":1.0,"ok":true,"user":null}',
+        b'{"id":"a","time":1,"amount":1.0,"ok":true,"user":null',
+        b'"id":"a","time":1,"amount":1.0,"ok":true,"user":null}',
+        b'{"\x01":1,"id":"a","time":1,"amount":1.0,"ok":true,"user":null}',
+    ],
+)
+def test_wrong_objects_teach_nothing_wrong(wrong: bytes) -> None:
+    right = b'{"id":"a","time":1,"amount":1.0,"ok":true,"user":null}'
+    for teacher in (wrong, right):
+        decoder = JsonColumns(Flat, COLUMNS)
+        decoder.decode_with_kernel(*packed([teacher]))
+        for _ in range(2):
+            found = decoder.decode_with_kernel(*packed([wrong, wrong]))
+            assert [item.row for item in found.rejected] == [0, 1]
 
 
 def test_forbidden_unknown_fields() -> None:
