@@ -144,7 +144,9 @@ def _single(request: web.Request) -> Mapping[str, str]:
 
 async def _first(waits: Iterable[Coroutine[Any, Any, object]]) -> None:
     """Until the first of them is done; without any, for ever."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits] or [asyncio.Future()]
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    if not tasks:
+        await asyncio.Event().wait()
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

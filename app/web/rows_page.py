@@ -18,6 +18,9 @@ from app.web.table_views import WINDOW_END, Page
 
 UNITS = "All times are UTC; the exact value of a shortened number shows on hover."
 
+ROW_HEADER, TEXT, NUMBER = "h", "t", "n"
+"""Kinds of columns, as the script knows them too."""
+
 
 @dataclass(frozen=True)
 class RowsPage:
@@ -56,12 +59,12 @@ class RowsPage:
         }
 
     def _view(self) -> Markup:
-        labels = self._columns()
+        columns = self._columns()
         table = element(
             "table",
             element("caption", element("span", self._window(), data_text="window")),
-            element("thead", element("tr", [self._heading(*label) for label in labels])),
-            element("tbody", [_row(*row, labels) for row in self._rows()], id="rows"),
+            element("thead", element("tr", [self._heading(*column) for column in columns])),
+            element("tbody", [_row(*row, columns) for row in self._rows()], id="rows"),
             class_="rows",
         )
         return element(
@@ -74,7 +77,7 @@ class RowsPage:
             aria_label="Rows",
             data_events=self.query.url(self.info, suffix="/events"),
             data_url=self.query.url(self.info),
-            data_numbers="".join("1" if number else "0" for _, number in labels),
+            data_kinds="".join(kind for _, kind in columns),
         )
 
     def _foot(self) -> Markup:
@@ -91,14 +94,17 @@ class RowsPage:
             class_="foot",
         )
 
-    def _columns(self) -> list[tuple[str, bool]]:
-        """Names of the shown columns, and whether each is a number."""
+    def _columns(self) -> list[tuple[str, str]]:
+        """Names and kinds of the shown columns."""
         info = self.info
-        window = [(WINDOW_START, False)] if self.query.window == "all" else []
-        columns = [(name, cell_text.is_number(info.schema[name])) for name in info.columns]
-        return [*window, *((key, False) for key in info.keys), *columns]
+        window = [(WINDOW_START, TEXT)] if self.query.window == "all" else []
+        keys = [(key, TEXT if at else ROW_HEADER) for at, key in enumerate(info.keys)]
+        numbers = [cell_text.is_number(info.schema[name]) for name in info.columns]
+        kinds = [NUMBER if number else TEXT for number in numbers]
+        return [*window, *keys, *zip(info.columns, kinds, strict=True)]
 
-    def _heading(self, name: str, number: bool) -> Markup:
+    def _heading(self, name: str, kind: str) -> Markup:
+        number = kind == NUMBER
         label = "window" if name == WINDOW_START else name
         if name != WINDOW_START and name not in sortable_columns(self.info):
             return heading(label, number=number)
@@ -165,12 +171,16 @@ class RowsPage:
         return earlier, replace(query, offset=later).url(self.info) if later < total else None
 
 
-def _row(identity: str, cells: list[Cell], columns: list[tuple[str, bool]]) -> Markup:
+def _row(identity: str, cells: list[Cell], columns: list[tuple[str, str]]) -> Markup:
     return element(
         "tr",
-        [
-            element("td", cell.text, class_="number" if number else None, title=cell.hint or None)
-            for cell, (_, number) in zip(cells, columns, strict=True)
-        ],
+        [_cell(cell, kind) for cell, (_, kind) in zip(cells, columns, strict=True)],
         data_id=identity,
     )
+
+
+def _cell(cell: Cell, kind: str) -> Markup:
+    hint = cell.hint or None
+    if kind == ROW_HEADER:
+        return element("th", cell.text, scope="row", title=hint)
+    return element("td", cell.text, class_="number" if kind == NUMBER else None, title=hint)

@@ -121,7 +121,7 @@ class TableViews:
             rows += frame.height
             if frames and rows > VIEW_ROWS_MAX:
                 break
-            frames.append(frame.sort(*info.keys) if info.keys else frame)
+            frames.append(frame.sort(*info.keys, nulls_last=True) if info.keys else frame)
         if not frames:
             return _Base(empty(info), 0)
         return _Base(pl.concat(frames), len(windows) - len(frames))

@@ -97,7 +97,7 @@ def customers(start_ms: int, count: int = 100_000, seed: int = 0) -> pl.DataFram
     return rows.sample(fraction=1.0, shuffle=True, seed=1)
 
 
-def shop(now_ms: int, minutes: int = 6, customer_count: int = 100_000) -> FakeReader:
+def shop(now_ms: int, minutes: int = 6, customer_count: int = 50) -> FakeReader:
     """A shop that has been open for some minutes."""
     starts = [now_ms // MINUTE_MS * MINUTE_MS - MINUTE_MS * minute for minute in range(minutes)]
     return FakeReader(
@@ -138,7 +138,7 @@ def application(reader: FakeReader, page_rows_max: int = 1000) -> web.Applicatio
 
 async def serve(port: int) -> None:
     """Serve a busy shop until interrupted."""
-    reader = shop(int(time.time() * 1000))
+    reader = shop(int(time.time() * 1000), customer_count=100_000)
     runner = web.AppRunner(application(reader))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -72,8 +72,10 @@ function newRow(shown, id, cells) {
   const row = document.createElement("tr");
   row.dataset.id = id;
   cells.forEach((cell, at) => {
-    const place = row.insertCell();
-    if (shown.dataset.numbers[at] === "1") place.className = "number";
+    const kind = shown.dataset.kinds[at];
+    const place = row.appendChild(document.createElement(kind === "h" ? "th" : "td"));
+    if (kind === "h") place.scope = "row";
+    if (kind === "n") place.className = "number";
     setCell(place, cell);
   });
   return row;

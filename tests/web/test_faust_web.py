@@ -1,0 +1,88 @@
+"""Our pages on Faust's own web server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import aiohttp
+import faust
+import pytest
+
+from app.web import install
+from tests.web.fake_reader import FakeReader
+from tests.web.serving import next_event
+from tests.web.shop import shop
+
+
+class App(faust.App):  # type: ignore[misc]
+    """A Faust app that does as the worker does."""
+
+    reader: FakeReader
+
+    async def on_start(self) -> None:
+        """Install the pages when the reader is there."""
+        install(
+            self,
+            self.reader,
+            metrics=lambda: b"",
+            health=lambda: (True, {}),
+            ready=lambda: (True, {}),
+            page_rows_max=100,
+        )
+
+
+def make_app(web: str) -> App:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = App(
+        "pages",
+        broker="memory://",
+        store="memory://",
+        web=web,
+        web_bind="127.0.0.1",
+        web_host="127.0.0.1",
+        web_port=port,
+        debug=True,
+    )
+    app.reader = shop(0)
+
+    @app.page("/own")
+    class Own(faust.web.View):  # type: ignore[misc]
+        async def get(self, request: object) -> object:
+            return self.text("own")
+
+    return app
+
+
+async def test_the_pages_are_on_fausts_server() -> None:
+    app = make_app("headrace://")
+    app.worker_init_post_autodiscover()  # as `faust worker` does, long before the start
+    await app.on_start()
+    await app.web.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{app.conf.web_port}") as client:
+            page = await client.get("/")
+            assert "revenue_per_minute" in await page.text()
+            assert page.headers["Server"] == "Headrace"
+            for path in ("/table/", "/router/", "/graph/", "/assignment/"):
+                assert (await client.get(path)).status == 404
+            assert await (await client.get("/own")).text() == "own"
+            foreign = await client.get("/", headers={"Host": "attacker.example"})
+            assert foreign.status == 403
+            stream = await client.get("/events")
+            await next_event(stream)
+            started = time.monotonic()
+            await app.web.stop()
+            assert time.monotonic() - started < 5
+    finally:
+        await app.web.stop()
+    assert not [task for task in asyncio.all_tasks() if "serve" in str(task.get_coro())]
+
+
+async def test_fausts_own_driver_is_refused() -> None:
+    app = make_app("aiohttp://")
+    with pytest.raises(TypeError, match='needs web="headrace://"'):
+        await app.on_start()

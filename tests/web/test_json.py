@@ -1,0 +1,113 @@
+"""The JSON routes."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame
+from tests.web.serving import served
+from tests.web.shop import shop
+
+ODD = describe(
+    "odd",
+    {"id": pl.Int64()},
+    {
+        "huge": pl.Int64(),
+        "mean": pl.Float64(),
+        "seen": pl.Datetime("us", "UTC"),
+        "tags": pl.List(pl.Int64()),
+    },
+)
+
+
+async def test_the_list_describes_every_table() -> None:
+    async with served(shop(5 * MINUTE_MS, customer_count=7)) as client:
+        tables = (await (await client.get("/api/tables")).json())["tables"]
+    assert [table["name"] for table in tables] == [
+        "orders_per_customer",
+        "payment_failures_per_minute",
+        "revenue_per_minute",
+    ]
+    assert tables[0] == {
+        "name": "orders_per_customer",
+        "description": "Orders and their sum, per customer and minute.",
+        "source": "order.placed",
+        "keys": ["customer_id"],
+        "columns": {
+            "customer_id": "String",
+            "orders": "Int64",
+            "amount": "Float64",
+            "last_order": "Datetime(time_unit='ms', time_zone='UTC')",
+        },
+        "window": "tumbling 1m, grace 10s",
+        "window_size_ms": MINUTE_MS,
+        "version": 0,
+        "newest_window": 5 * MINUTE_MS,
+        "newest_window_rows": 7,
+    }
+
+
+async def test_rows_under_a_query() -> None:
+    async with served(shop(5 * MINUTE_MS)) as client:
+        answer = await client.get(
+            "/api/tables/revenue_per_minute/rows",
+            params={"filter": "e", "sort": "orders", "order": "desc", "offset": "1", "limit": "2"},
+        )
+        data = await answer.json()
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert data["total"] == 6  # BE, DE, EE, ES, IE, SE
+    assert data["total_unfiltered"] == 34
+    assert [row["window_start"] for row in data["rows"]] == [5 * MINUTE_MS] * 2
+    assert all("E" in row["country"] for row in data["rows"])
+    assert data["rows"][0]["orders"] >= data["rows"][1]["orders"]
+
+
+async def test_values_that_json_cannot_hold() -> None:
+    rows = frame(
+        ODD,
+        0,
+        {
+            "id": [1, 2],
+            "huge": [2**53, -(2**53) + 1],
+            "mean": [float("nan"), float("inf")],
+            "seen": [1_500, None],
+            "tags": [[2**60, 1], []],
+        },
+    )
+    async with served(FakeReader(FakeTable(ODD, [rows]))) as client:
+        data = await (await client.get("/api/tables/odd/rows")).json()
+    bounds = {"window_start": 0, "window_end": MINUTE_MS}
+    assert data["rows"] == [
+        {**bounds, "id": 1, "huge": str(2**53), "mean": None, "seen": 1, "tags": [str(2**60), 1]},
+        {**bounds, "id": 2, "huge": 1 - 2**53, "mean": None, "seen": None, "tags": []},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/api/tables/nope/rows", 404, "There is no table 'nope'."),
+        ("/api/tables/nope/events", 404, "There is no table 'nope'."),
+        ("/api/nothing", 404, "There is nothing at this address."),
+        ("/api/tables/revenue_per_minute/rows?limit=1001", 400, "limit='1001' is not"),
+        ("/api/tables/revenue_per_minute/events?sort=x", 400, "sort='x' is not one of"),
+        ("/api/tables/revenue_per_minute/rows?sort=mean&sort=mean", 400, "'sort' is given more"),
+    ],
+)
+async def test_errors_are_json(path: str, status: int, message: str) -> None:
+    async with served(shop(0)) as client:
+        answer = await client.get(path)
+        assert answer.status == status
+        assert message in (await answer.json())["error"]
+
+
+async def test_metrics_health_and_readiness() -> None:
+    async with served(shop(0)) as client:
+        metrics = await client.get("/metrics")
+        assert metrics.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert await metrics.text() == "events_total 1\n"
+        health, ready = await client.get("/health"), await client.get("/ready")
+        assert (health.status, await health.json()) == (200, {"status": "ok"})
+        assert (ready.status, await ready.json()) == (503, {"status": "restoring", "partitions": 3})
