@@ -48,7 +48,7 @@ async def test_rows_change_live(chromium: str) -> None:
         for seed in (1, 2, 3):
             rows = revenue(0, seed=seed)
             await reader.put(NAME, rows)
-            orders = rows.row(by_predicate=rows["country"] == "DE", named=True)["orders"]
+            orders = rows.filter(rows["country"] == "DE")["orders"][0]
             await page.until(f"{cell('DE', 1)} === '{orders:,}'")
         await page.value("document.querySelector('tbody tr').dataset.mark = 'kept'")
         await reader.put(NAME, revenue(0, seed=9))
@@ -136,12 +136,13 @@ async def test_the_page_says_when_it_is_not_live_and_comes_back(chromium: str) -
     reader = shop(0)
     server = TestServer(application(reader))
     await server.start_server()
+    port = server.port
     async with browse(chromium) as page:
         await page.open(str(server.make_url(f"/tables/{NAME}")))
         await page.until(IS_LIVE)
         await server.close()
         await page.until("document.getElementById('connection').dataset.state === 'reconnecting'")
-        async with TestServer(application(reader), port=server.port):
+        async with TestServer(application(reader), port=port):
             await page.until(IS_LIVE)
 
 
