@@ -25,6 +25,7 @@ def run_latency(bench: Workbench) -> dict[str, Any]:
     a hundred. What was produced in the warm-up is not counted. ChildError when events are missing
     or the producer could not hold the rate.
     """
+    bench.compile_kernels()
     scale = bench.scale
     seconds = scale.latency_warm_up_seconds + scale.latency_seconds
     events = scale.latency_rate * seconds

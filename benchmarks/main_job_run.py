@@ -30,6 +30,7 @@ def run_main_job(bench: Workbench) -> dict[str, Any]:
     processes share), and ends when the group's committed offsets are seen at the end of every
     partition; they are asked for from outside every SAMPLE_INTERVAL_S.
     """
+    bench.compile_kernels()
     topic = bench.events_topic()
     answer = bench.workload.totals()  # before the worker starts: it needs both cores
     with bench.child("main-job", WORKER, BENCH_TOPIC=topic) as worker:

@@ -95,7 +95,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _measure(options: argparse.Namespace, storage_path: Path) -> int:
     """Have pytest run the benchmarks; its exit code."""
     chosen = ["-k", f"test_{options.only}"] if options.only else []
-    quiet = ["-q", "-s", "--no-header", "--no-summary", "--tb=short", "-p", "no:cacheprovider"]
+    quiet = ["-q", "-s", "--no-header", "-rN", "--tb=short", "-p", "no:cacheprovider"]
     storage = ["--benchmark-quiet", f"--benchmark-json={storage_path}"]
     return pytest.main(
         [
