@@ -15,6 +15,7 @@ from app.codecs.json_plan import INLINE_BYTES_MAX, Plan, text_view
 from app.codecs.kernel import SLACK, read_only
 
 _HEAP_SLACK_BYTES = 64
+_VIEW_OFFSET_MAX = 2**31 - 1
 _ARROW = {kernel.INTEGER: pa.int64(), kernel.FLOAT: pa.float64()}
 
 
@@ -38,7 +39,10 @@ class KernelDecoder:
         count = len(starts)
         if count and not self._learned:
             self._learn(buffer, starts, lengths, 0)
-        columns = _Columns(self._plan, count, int(np.maximum(lengths, 0).sum()))
+        value_bytes = int(np.maximum(lengths, 0).sum())
+        if value_bytes > _VIEW_OFFSET_MAX:
+            raise ValueError(f"{value_bytes} bytes of values are more than Arrow views can address")
+        columns = _Columns(self._plan, count, value_bytes)
         unsure = np.empty(count, np.bool_)
         left, used, misses = kernel.decode(
             buffer,

@@ -75,7 +75,7 @@ class JsonColumns:
     ) -> Decoded:
         """The values buffer[start:start + length] as columns; a length of -1 is a null.
 
-        Raises ValueError if a value reaches beyond the buffer.
+        Raises ValueError if a value reaches beyond the buffer. May be called in any thread.
         """
         if self._kernel is None or not _kernels_ready.is_set():
             return self.decode_with_msgspec(buffer, value_start, value_length)
@@ -89,7 +89,8 @@ class JsonColumns:
     ) -> Decoded:
         """What `decode` gives, by the kernel wherever it is sure.
 
-        Raises TypeError if the event type has fields that the kernel does not know.
+        Raises TypeError if the event type has fields that the kernel does not know, ValueError as
+        `decode` does, and for more than 2 GiB of values.
         """
         if self._kernel is None:
             raise TypeError("the kernel knows flat events of str, int, float and bool only")

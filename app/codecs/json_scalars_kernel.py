@@ -76,7 +76,7 @@ def floating(position: Any) -> Any:
     if negative:
         position += 1
     mantissa, count = _digits(position)
-    if count == 0 or (count > 1 and load_byte(position) == 0x30):
+    if count == 0 or count > _DIGITS_MAX or (count > 1 and load_byte(position) == 0x30):
         return unsure
     position += count
     power = np.int64(0)

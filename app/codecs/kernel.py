@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-SLACK = 32  # bytes behind a text that a kernel may read along with it
+SLACK = 64  # bytes behind a value that a kernel may read along with it
 
 
 def _digest() -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from app.codecs.kernel import kernel, part
-from app.codecs.words_kernel import load_byte, store_word
+from app.codecs.words_kernel import load_byte, load_word, store_word
 
 # What is wrong with a record; the texts are in `record_batch.py`.
 GOOD, BAD_VARINT, BAD_LENGTH, BAD_KEY, BAD_VALUE, BAD_HEADERS, BAD_END, BAD_COUNT = range(8)
@@ -35,6 +35,10 @@ LENGTH_END: Final = 12  # the batch's length counts from here
 BAD_BATCH_LENGTH, BAD_FORMAT = 8, 9
 
 UNKNOWN, PLAIN, STRUCTURED = -1, -2, -3
+
+_CE_TYPE: Final = np.uint64(int.from_bytes(b"\0ce_type", "little"))
+_CONTENT: Final = np.uint64(int.from_bytes(b"content-", "little"))
+_ENT_TYPE: Final = np.uint64(int.from_bytes(b"ent-type", "little"))
 
 
 @part
@@ -207,9 +211,23 @@ def _begins_with(position: Any, length: Any, text: Any, size: Any) -> Any:
     if length < size:
         return False
     same = 0
+    while same + 8 <= size and load_word(position + same) == load_word(text + same):
+        same += 8
     while same < size and load_byte(position + same) == load_byte(text + same):
         same += 1
     return same == size
+
+
+@part
+def _is_type(key: Any, length: Any) -> Any:
+    """Whether a header is named ce_type. (The length of its value follows: an eighth byte.)"""
+    return length == 7 and (load_word(key) << np.uint64(8)) == _CE_TYPE
+
+
+@part
+def _is_content_type(key: Any, length: Any) -> Any:
+    """Whether a header is named content-type."""
+    return length == 12 and load_word(key) == _CONTENT and load_word(key + 4) == _ENT_TYPE
 
 
 @kernel
@@ -218,13 +236,13 @@ def classify(
 ) -> None:
     """Write the index of each record's event type, or why it has none, to `out` (int16[n]).
 
-    Text k is names[ends[k]:ends[k + 1]]: the name of the type's header, that of the content type's,
-    the content type of a whole event in JSON, then the types. `walk` has checked the headers.
+    Text k is names[ends[k]:ends[k + 1]]: the content type of a whole event in JSON, then the types.
+    `walk` has checked the headers.
     """
     base = np.int64(buffer.ctypes.data)
     texts = np.int64(names.ctypes.data)
     limit = base + buffer.shape[0]
-    types = ends.shape[0] - 4
+    types = ends.shape[0] - 2
     guess = 0
     for row in range(header_start.shape[0]):
         kind = PLAIN
@@ -233,19 +251,15 @@ def classify(
             key_length, key = _varint(position, limit)
             length, value = _varint(key + key_length, limit)
             position = value + max(length, 0)
-            if key_length == ends[1] and _begins_with(key, key_length, texts, ends[1]):
+            if _is_type(key, key_length):
                 kind = UNKNOWN
                 for i in range(types):
                     index = guess + i if guess + i < types else guess + i - types
-                    text, size = ends[index + 3], ends[index + 4] - ends[index + 3]
+                    text, size = ends[index + 1], ends[index + 2] - ends[index + 1]
                     if length == size and _begins_with(value, length, texts + text, size):
                         kind = guess = index
                         break
                 break
-            if (
-                key_length == ends[2] - ends[1]
-                and _begins_with(key, key_length, texts + ends[1], key_length)
-                and _begins_with(value, length, texts + ends[2], ends[3] - ends[2])
-            ):
+            if _is_content_type(key, key_length) and _begins_with(value, length, texts, ends[1]):
                 kind = STRUCTURED
         out[row] = kind

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from app.codecs.kernel import read_only
 from app.codecs.record_batch_kernel import PLAIN, classify
 
-_HEADER_TEXTS: Final = (b"ce_type", b"content-type", b"application/cloudevents+json")
+_STRUCTURED_JSON: Final = b"application/cloudevents+json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +75,7 @@ def event_types(records: Records, names: Sequence[str]) -> npt.NDArray[np.int16]
     """
     out = np.full(len(records), PLAIN, np.int16)
     if records.header_count.any():
-        texts = [*_HEADER_TEXTS, *(name.encode() for name in names)]
+        texts = [_STRUCTURED_JSON, *(name.encode() for name in names)]
         ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
         classify(
             read_only(records.buffer),
