@@ -127,7 +127,10 @@ class Table:
     def key_text(self, frame: pl.DataFrame) -> pl.Series:
         """The key of each row as text: a single string as it is, otherwise as JSON. No two keys share one."""
         if len(self.by) == 1 and self.row_schema[self.by[0]] == pl.String():
-            return frame[self.by[0]].fill_null("\0")
+            key = pl.col(self.by[0])
+            # a null is "\0", so a text that begins with one gets another
+            apart = pl.when(key.str.starts_with("\0")).then(pl.lit("\0") + key).otherwise(key)
+            return frame.select(apart.fill_null("\0").alias(self.by[0])).to_series()
         return frame.select(pl.struct(self._keys).struct.json_encode()).to_series()
 
     def _check(self) -> None:
