@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from app.engine.processor import TopicPartition
+from app.engine.work import TopicPartition
 from app.kafka.runner import Runner
 from app.monitoring import metrics
 from app.monitoring.health import Health, WorkerState

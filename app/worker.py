@@ -19,9 +19,10 @@ from app.codecs.record_batch import Fetch
 from app.engine import names
 from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.committed_reader import CommittedReader
-from app.engine.processor import Processor, Sizes, TopicPartition
+from app.engine.processor import Processor
 from app.engine.source import Limits
 from app.engine.table import Table
+from app.engine.work import Sizes, TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.kafka import transport

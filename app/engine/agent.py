@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from app.engine.batch import OFFSET, Batch, Emission
+from app.engine.batch import OFFSET, Batch, Emission, Update
 from app.engine.table import TIME
 from app.events.event import Event
 
@@ -37,6 +37,7 @@ class Outcome:
 
     emissions: list[Emission] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
 
 
 class AgentReturnedError(RuntimeError):
@@ -115,6 +116,7 @@ class AgentRunner:
             error = await self._try(part)
             if error is None:
                 outcome.emissions += part.emissions
+                outcome.updates += part.updates
             elif len(part) > 1:
                 half = len(part) // 2
                 pending += [(part.part(half, len(part) - half), 1), (part.part(0, half), 1)]

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from app.engine.table import TIME
+from app.engine.table import TIME, Table
 from app.events.event import Event, schema
 
 OFFSET = "_offset"
@@ -34,6 +34,14 @@ class Emission:
     source: str
 
 
+@dataclass(frozen=True)
+class Update:
+    """Rows that an agent adds to a table: the fields that the table reads, and `_time` (ms)."""
+
+    table: Table
+    frame: pl.DataFrame
+
+
 @dataclass
 class Batch:
     """Events of one type from one fetch of one partition.
@@ -49,6 +57,7 @@ class Batch:
     rows: np.ndarray[Any, Any]
     agent: str = ""
     emissions: list[Emission] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -85,6 +94,24 @@ class Batch:
             )
         self.emissions.append(Emission(cls, fields, position, times.cast(pl.Int64), self.agent))
 
+    def update(self, table: Table, frame: pl.DataFrame) -> None:
+        """Add rows to a table that is fed by this batch's event type.
+
+        frame must have the fields of the table's source that the table reads. Where it keeps `_time`, the
+        rows belong to that time; otherwise to the last of the batch.
+
+        Raises EmitError when the table is fed otherwise, or a field is missing or has another type.
+        """
+        if table.fed_by is not self.cls:
+            raise EmitError(
+                f"{table!r} is not fed by {self.cls.__name__}; define it with fed_by={self.cls.__name__}"
+            )
+        if frame.is_empty():
+            return
+        fields = _fields_of(table.source, frame, table.columns_read())
+        times = frame[TIME] if TIME in frame.columns else pl.lit(self.frame[TIME].max()).alias(TIME)
+        self.updates.append(Update(table, fields.with_columns(times)))
+
     def part(self, start: int, length: int) -> Batch:
         """A slice of the batch, without the effects."""
         return Batch(
@@ -102,10 +129,18 @@ class Batch:
         return msgspec.convert(fields.to_dicts(), list[self.cls])  # type: ignore[name-defined]
 
 
-def _fields_of(cls: type[Event], frame: pl.DataFrame) -> pl.DataFrame:
-    """The type's fields out of the frame, in the type's order and types."""
+def _fields_of(
+    cls: type[Event], frame: pl.DataFrame, required: set[str] | None = None
+) -> pl.DataFrame:
+    """The type's fields out of the frame, in the type's order and types.
+
+    required: the fields that must be there, and the only ones to take; None: those without a default.
+    """
     kinds = schema(cls)
-    required = {info.name for info in msgspec.structs.fields(cls) if info.required}
+    if required is None:
+        required = {info.name for info in msgspec.structs.fields(cls) if info.required}
+    else:
+        kinds = {name: kind for name, kind in kinds.items() if name in required}
     missing = sorted(required - set(frame.columns))
     if missing:
         raise EmitError(

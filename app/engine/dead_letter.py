@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import polars as pl
+
 from app.codecs.record_batch import Records
 from app.engine.checkpoint import Record
 
@@ -63,3 +67,12 @@ def _original(topic: str, records: Records, row: int, facts: dict[str, str]) -> 
         [*records.headers(row), *added],
         timestamp=int(records.timestamp[row]),
     )
+
+
+def late_rows(topic: str, table: str, rows: pl.DataFrame) -> Iterator[Record]:
+    """Records of late rows that have no original: partial aggregates, or what an agent has added.
+
+    A partial holds `_events` events, and comes late only where its sender had been idle.
+    """
+    for line in rows.write_ndjson().splitlines():
+        yield Record(topic, None, line.encode(), [(PREFIX + "table", table.encode())])

@@ -50,3 +50,9 @@ class Intake:
         kept = frame.filter(~late)
         partial = self._table.partial(kept) if len(kept) else None
         return Taken(partial, now, late.arg_true())
+
+    def advance(self, time: int) -> Taken:
+        """Let stream time go on to `time` (ms) without an event."""
+        before = self._stream_time
+        self._stream_time = now = time if before is None else max(before, time)
+        return Taken(None, now, None)

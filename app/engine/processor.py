@@ -2,77 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
 from app.codecs.record_batch import Fetch, parse
 from app.engine import names
-from app.engine.batch import Batch, Emission
+from app.engine.aggregates import EVENTS
+from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
-from app.engine.dead_letter import late_event
+from app.engine.dead_letter import late_event, late_rows
 from app.engine.intake import Intake
 from app.engine.repartition import Sender, received
-from app.engine.source import Decoded, Limits, Source
-from app.engine.table import Table
+from app.engine.source import Limits
+from app.engine.sources import sources
+from app.engine.table import TIME, Table
 from app.engine.table_partition import Change, TablePartition
 from app.engine.watermark import Progress
+from app.engine.window_close import window_emission
+from app.engine.work import Era, ReadSegments, Sizes, Staged, TopicPartition, Work
 from app.events.catalogue import Catalogue
-from app.events.event import Event, event_type
-
-TopicPartition = tuple[str, int]
-ReadSegments = Callable[[str, int, list[bytes]], list[bytes]]
-"""(table, partition, keys of segments) to their bytes."""
-
-
-@dataclass
-class Work:
-    """What one fetch has become: staged as a whole, or dropped as a whole."""
-
-    fetch: Fetch
-    era: _Era
-    events: int = 0
-    decoded: Decoded | None = None
-    records: list[Record] = field(default_factory=list)
-    dead_letters: int = 0
-    taken: list[tuple[str, pl.DataFrame | None, int]] = field(default_factory=list)
-    received: list[tuple[str, int, Progress, pl.DataFrame | None]] = field(default_factory=list)
-    late_events: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def batches(self) -> Sequence[Batch]:
-        """The batches that agents may want."""
-        return () if self.decoded is None else self.decoded.batches
-
-
-@dataclass
-class _Era:
-    """What computing depends on since the last reset; work of an earlier era is dropped."""
-
-    next_offsets: dict[TopicPartition, int]
-    intakes: dict[TopicPartition, Intake] = field(default_factory=dict)
-
-
-@dataclass
-class Staged:
-    """What has been staged since the last checkpoint was frozen."""
-
-    positions: dict[TopicPartition, int] = field(default_factory=dict)
-    partials: dict[TopicPartition, list[pl.DataFrame]] = field(default_factory=dict)
-    progress: dict[TopicPartition, dict[int, Progress]] = field(default_factory=dict)
-    outgoing: dict[TopicPartition, list[pl.DataFrame]] = field(default_factory=dict)
-    stream_times: dict[TopicPartition, Progress] = field(default_factory=dict)
-    checkpoint: Checkpoint = field(default_factory=lambda: Checkpoint({}))
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Limits of the state: bytes of a segment, and runs of one size class before they are merged."""
-
-    segment_bytes_max: int = 512 * 1024
-    fan_in: int = 8
+from app.events.event import Event
 
 
 class Processor:
@@ -97,7 +47,7 @@ class Processor:
         self.app_id = app_id
         self.tables = {table.name: table for table in tables}
         self._sizes = sizes or Sizes()
-        self._sources = _sources(
+        self._sources = sources(
             app_id, catalogue, self.tables.values(), agent_types, limits or Limits()
         )
         self._repartition = {
@@ -109,7 +59,7 @@ class Processor:
         self._partitions: dict[TopicPartition, TablePartition] = {}
         self._committed_times: dict[TopicPartition, Progress] = {}
         self._positions: dict[TopicPartition, int] = {}
-        self._era = _Era({})
+        self._era = Era({})
         self._senders: dict[TopicPartition, Sender] = {}
         self._staged = Staged()
 
@@ -150,7 +100,7 @@ class Processor:
     def reset(self, positions: Mapping[TopicPartition, int]) -> None:
         """Drop all that is not committed, and go on from these positions."""
         self._positions = dict(positions)
-        self._era = _Era(dict(positions))
+        self._era = Era(dict(positions))
         self._senders = {}
         self._staged = Staged()
 
@@ -186,7 +136,7 @@ class Processor:
         era.next_offsets[here] = fetch.end
         return work
 
-    def _read(self, fetch: Fetch, era: _Era) -> Work:
+    def _read(self, fetch: Fetch, era: Era) -> Work:
         work = Work(fetch, era)
         work.decoded = decoded = self._sources[fetch.topic].decode(fetch)
         work.records += decoded.dead_letters
@@ -194,11 +144,11 @@ class Processor:
         work.events = len(decoded.records.offset)
         for batch in decoded.batches:
             for table in self.tables.values():
-                if table.source is batch.cls:
+                if table.source is batch.cls and table.fed_by is None:
                     self._take(work, table, batch)
         return work
 
-    def _receive(self, fetch: Fetch, era: _Era) -> Work:
+    def _receive(self, fetch: Fetch, era: Era) -> Work:
         work = Work(fetch, era)
         table = self._repartition[fetch.topic].name
         for sender, progress, partials in received(parse(fetch, check_crc=True)):
@@ -206,31 +156,38 @@ class Processor:
         return work
 
     def _take(self, work: Work, table: Table, batch: Batch) -> None:
-        key = (table.name, batch.partition)
-        intake = work.era.intakes.get(key)
-        if intake is None:
-            committed = self._committed_times.get(key)
-            intake = work.era.intakes[key] = Intake(table, committed.time if committed else None)
-        taken = intake.take(batch.frame)
-        work.taken.append((table.name, taken.partial, taken.stream_time))
-        if taken.late is not None:
-            assert work.decoded is not None
-            work.late_events[table.name] = work.late_events.get(table.name, 0) + len(taken.late)
-            topic = names.late_topic(self.app_id, table.name)
-            for number in taken.late.to_list():
-                work.records.append(
-                    late_event(
-                        topic,
-                        work.decoded.records,
-                        int(batch.rows[number]),
-                        source=(batch.topic, batch.partition),
-                        table=table.name,
-                        stream_time=taken.stream_time,
-                    )
+        taken = self._intake(work.era, table, batch.partition).take(batch.frame)
+        work.taken.append((table.name, taken))
+        if taken.late is None:
+            return
+        assert work.decoded is not None
+        work.late_events[table.name] = work.late_events.get(table.name, 0) + len(taken.late)
+        topic = names.late_topic(self.app_id, table.name)
+        for number in taken.late.to_list():
+            work.records.append(
+                late_event(
+                    topic,
+                    work.decoded.records,
+                    int(batch.rows[number]),
+                    source=(batch.topic, batch.partition),
+                    table=table.name,
+                    stream_time=taken.stream_time,
                 )
+            )
+
+    def _intake(self, era: Era, table: Table, partition: int) -> Intake:
+        key = (table.name, partition)
+        if key not in era.intakes:
+            committed = self._committed_times.get(key)
+            era.intakes[key] = Intake(table, committed.time if committed else None)
+        return era.intakes[key]
 
     def stage(
-        self, work: Work, emissions: Iterable[Emission] = (), dead_letters: Iterable[Record] = ()
+        self,
+        work: Work,
+        emissions: Iterable[Emission] = (),
+        dead_letters: Iterable[Record] = (),
+        updates: Iterable[Update] = (),
     ) -> bool:
         """Take the work and what the agents made of it; False: it does not follow on, and is dropped."""
         fetch, staged = work.fetch, self._staged
@@ -238,28 +195,42 @@ class Processor:
         if work.era is not self._era or self._positions.get(here) != fetch.start:
             return False
         self._positions[here] = staged.positions[here] = fetch.end
-        for name, partial, stream_time in work.taken:
-            key = (name, fetch.partition)
-            staged.stream_times[key] = Progress(stream_time)
-            if partial is not None:
-                staged.outgoing.setdefault(key, []).append(partial)
-                staged.bytes += int(partial.estimated_size())
+        self._feed(work, updates)
+        for name, taken in work.taken:
+            staged.take((name, fetch.partition), taken)
         for name, sender, progress, partials in work.received:
-            key = (name, fetch.partition)
-            staged.progress.setdefault(key, {})[sender] = progress
-            if partials is not None:
-                staged.partials.setdefault(key, []).append(partials)
-                staged.bytes += int(partials.estimated_size())
-        checkpoint = staged.checkpoint
+            staged.receive((name, fetch.partition), sender, progress, partials)
         letters = list(dead_letters)
-        checkpoint.records += work.records
-        checkpoint.records += letters
+        checkpoint = staged.checkpoint
+        checkpoint.records += [*work.records, *letters]
         checkpoint.dead_letters += work.dead_letters + len(letters)
         checkpoint.emissions += emissions
         checkpoint.events += work.events
         for name, late in work.late_events.items():
             checkpoint.late_events[name] = checkpoint.late_events.get(name, 0) + late
         return True
+
+    def _feed(self, work: Work, updates: Iterable[Update]) -> None:
+        """Take what agents have added to tables; their stream time goes on with the agents' events."""
+        rows: dict[str, list[pl.DataFrame]] = {}
+        for update in updates:
+            rows.setdefault(update.table.name, []).append(update.frame)
+        for batch in work.batches:
+            for table in self.tables.values():
+                if table.fed_by is not batch.cls:
+                    continue
+                intake = self._intake(work.era, table, batch.partition)
+                for frame in rows.get(table.name, ()):
+                    taken = intake.take(frame)
+                    work.taken.append((table.name, taken))
+                    if taken.late is not None:
+                        self._late_rows(work, table, frame[taken.late])
+                time: int = batch.frame[TIME].max()  # type: ignore[assignment]
+                work.taken.append((table.name, intake.advance(time)))
+
+    def _late_rows(self, work: Work, table: Table, rows: pl.DataFrame) -> None:
+        work.late_events[table.name] = work.late_events.get(table.name, 0) + len(rows)
+        work.records += late_rows(names.late_topic(self.app_id, table.name), table.name, rows)
 
     def mark_idle(self, topic: str, partition: int) -> None:
         """The partition has had nothing for so long that its tables' watermarks need not wait for it."""
@@ -360,14 +331,13 @@ class Processor:
         table = change.table
         for rows in change.closed:
             if table.emit is not None and len(rows):
-                checkpoint.emissions.append(_window_emission(table, change.partition, rows))
+                checkpoint.emissions.append(window_emission(table, change.partition, rows))
         for partials in change.late:
-            late = int(partials["_events"].sum())
+            late = int(partials[EVENTS].sum())
             checkpoint.late_events[table.name] = checkpoint.late_events.get(table.name, 0) + late
-            topic = names.late_topic(self.app_id, table.name)
-            headers = [("headrace_table", table.name.encode()), ("headrace_partial", b"1")]
-            for line in partials.write_ndjson().splitlines():
-                checkpoint.records.append(Record(topic, None, line.encode(), headers))
+            checkpoint.records += late_rows(
+                names.late_topic(self.app_id, table.name), table.name, partials
+            )
 
     def commit(self, staged: Staged, checkpoint: Checkpoint) -> None:
         """The transaction has committed: make it the state."""
@@ -378,44 +348,3 @@ class Processor:
     def partitions_of(self, table: str) -> list[TablePartition]:
         """The partitions of a table that this worker owns."""
         return [item for (name, _), item in self._partitions.items() if name == table]
-
-
-def _window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emission:
-    assert table.emit is not None
-    ids = rows.select(
-        pl.concat_str(
-            pl.lit(f"{table.name}:{partition}:"),
-            pl.col("window_start"),
-            pl.lit(":"),
-            table.key_text(rows),
-        )
-    ).to_series()
-    times = (
-        rows["window_end"] - 1
-    )  # inside the window, so that a minute's total belongs to its minute
-    return Emission(table.emit, table.derived(rows), ids, times, table.name)
-
-
-def _sources(
-    app_id: str,
-    catalogue: Catalogue,
-    tables: Iterable[Table],
-    agent_types: Iterable[type[Event]],
-    limits: Limits,
-) -> dict[str, Source]:
-    """A source per topic that is read, with the fields that tables and agents use."""
-    columns: dict[type[Event], set[str]] = {}
-    for table in tables:
-        columns.setdefault(table.source, set()).update(table.columns_read())
-    for cls in agent_types:
-        columns.setdefault(cls, set()).update(cls.__struct_fields__)
-    return {
-        topic: Source(
-            topic,
-            catalogue.of_topic(topic),
-            columns,
-            dead_letter_topic=names.dead_letter_topic(app_id),
-            limits=limits,
-        )
-        for topic in dict.fromkeys(event_type(cls).topic for cls in columns)
-    }

@@ -36,6 +36,8 @@ class Table:
     columns: name to aggregate.
     emit:    an event type that is emitted per key when a window closes; its fields are taken by name
              from the key, the columns, window_start and window_end (ms).
+    fed_by:  the event type whose agents feed the table with `batch.update(table, rows)`, instead of its
+             source's topic; `source` is then only the type of the rows.
 
     Raises TableDefinitionError when it cannot work.
     """
@@ -49,6 +51,7 @@ class Table:
         window: Tumbling,
         columns: Mapping[str, Aggregate],
         emit: type[Event] | None = None,
+        fed_by: type[Event] | None = None,
         description: str = "",
     ) -> None:
         self.name = name
@@ -57,6 +60,7 @@ class Table:
         self.window = window
         self.columns = dict(columns)
         self.emit = emit
+        self.fed_by = fed_by
         self.description = description or _first_line(source)
         self._check()
         source_schema = schema(source)
@@ -77,12 +81,12 @@ class Table:
     @property
     def aligned(self) -> bool:
         """Whether the table's key is its topic's key, so that no repartition is needed."""
-        return self.by == (event_type(self.source).key,)
+        return self.fed_by is None and self.by == (event_type(self.source).key,)
 
     @property
     def topic(self) -> str:
-        """The topic of the source events."""
-        return event_type(self.source).topic
+        """The topic whose events feed the table."""
+        return event_type(self.fed_by or self.source).topic
 
     def columns_read(self) -> set[str]:
         """The fields of the source that the table needs."""

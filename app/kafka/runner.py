@@ -20,11 +20,12 @@ from app.codecs.json_columns import warm_up
 from app.codecs.record_batch import CorruptRecordBatch, Fetch
 from app.engine import names
 from app.engine.agent import AgentRunner
-from app.engine.batch import Batch, Emission
+from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import dead_letter
-from app.engine.processor import Processor, Staged, TopicPartition, Work
+from app.engine.processor import Processor
 from app.engine.store import Store, StoreWrite
+from app.engine.work import Staged, TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.publisher import AbortedError, Membership, Offsets, Publisher
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
@@ -82,6 +83,15 @@ class _Ahead:
     queue: asyncio.Queue[tuple[Fetch, asyncio.Future[Work | None]]] = field(
         default_factory=lambda: asyncio.Queue(2)
     )
+
+
+@dataclass
+class _Made:
+    """What all agents together made of one fetch."""
+
+    emissions: list[Emission] = field(default_factory=list)
+    letters: list[Record] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
 
 
 class Runner:
@@ -237,13 +247,12 @@ class Runner:
             self._room.clear()
             self._wanted.set()
             await self._room.wait()
-        emissions: list[Emission] = []
-        letters: list[Record] = []
+        made = _Made()
         for batch in work.batches:
             for agent in self._agents:
                 if agent.cls is batch.cls:
-                    await self._run_agent(agent, batch, work, emissions, letters)
-        if self.processor.stage(work, emissions, letters):
+                    await self._run_agent(agent, batch, work, made)
+        if self.processor.stage(work, made.emissions, made.letters, made.updates):
             if self._waiting_since is None:
                 self._waiting_since = self._clock()
             here = (work.fetch.topic, work.fetch.partition)
@@ -253,19 +262,13 @@ class Runner:
             if self.processor.staged_bytes > self._pace.checkpoint_bytes_max:
                 self._wanted.set()
 
-    async def _run_agent(
-        self,
-        agent: AgentRunner,
-        batch: Batch,
-        work: Work,
-        emissions: list[Emission],
-        letters: list[Record],
-    ) -> None:
+    async def _run_agent(self, agent: AgentRunner, batch: Batch, work: Work, made: _Made) -> None:
         outcome = await agent.run(batch)
-        emissions += outcome.emissions
+        made.emissions += outcome.emissions
+        made.updates += outcome.updates
         assert work.decoded is not None
         for failure in outcome.failures:
-            letters.append(
+            made.letters.append(
                 dead_letter(
                     names.dead_letter_topic(self.processor.app_id),
                     work.decoded.records,

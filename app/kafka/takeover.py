@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import structlog
 
 from app.engine import names
-from app.engine.processor import Processor, TopicPartition
+from app.engine.processor import Processor
 from app.engine.store import Store
 from app.engine.table_partition import META_KEY, TablePartition
+from app.engine.work import TopicPartition
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.publisher import Publisher
 

@@ -15,9 +15,9 @@ from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.checkpoint import Record
 from app.engine.dead_letter import PREFIX
 from app.engine.duration import milliseconds
-from app.engine.processor import Sizes
 from app.engine.source import Limits
 from app.engine.table import WINDOW_START, Table
+from app.engine.work import Sizes
 from app.events.catalogue import Catalogue
 from app.events.event import Event, event_type
 from app.testing.memory_log import MemoryLog, StoredRecord

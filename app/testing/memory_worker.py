@@ -9,17 +9,18 @@ import polars as pl
 
 from app.engine import names
 from app.engine.agent import AgentRunner
-from app.engine.batch import Emission
+from app.engine.batch import Emission, Update
 from app.engine.checkpoint import Checkpoint, OffsetNote, Record
 from app.engine.committed_reader import CommittedReader
 from app.engine.dead_letter import dead_letter
 from app.engine.intake import Intake
-from app.engine.processor import Processor, Sizes, TopicPartition, Work
+from app.engine.processor import Processor
 from app.engine.source import Limits
 from app.engine.store import Store, StoreWrite
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY, TablePartition
 from app.engine.watermark import Progress
+from app.engine.work import Sizes, TopicPartition, Work
 from app.events.catalogue import Catalogue
 from app.events.event import event_type
 from app.testing.memory_log import MemoryLog
@@ -175,12 +176,14 @@ class MemoryWorker:
     async def _finish(self, work: Work) -> bool:
         emissions: list[Emission] = []
         letters: list[Record] = []
+        updates: list[Update] = []
         for batch in work.batches:
             for agent in self._agents:
                 if agent.cls is not batch.cls:
                     continue
                 outcome = await agent.run(batch)
                 emissions += outcome.emissions
+                updates += outcome.updates
                 assert work.decoded is not None
                 letters += [
                     dead_letter(
@@ -196,7 +199,7 @@ class MemoryWorker:
                     )
                     for failure in outcome.failures
                 ]
-        return self.processor.stage(work, emissions, letters)
+        return self.processor.stage(work, emissions, letters, updates)
 
     def _records(self, checkpoint: Checkpoint) -> Iterator[Record]:
         """All that one transaction carries."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.engine.processor import Sizes
 from app.engine.table import Table
 from app.engine.windows import Tumbling
+from app.engine.work import Sizes
 from tests.engine.oracle import expect
 from tests.engine.sales import KEYS, Sale, sales, table, windows
 from tests.engine.workbench import Workbench, counted
@@ -20,56 +20,45 @@ from tests.engine.workbench import Workbench, counted
 PARTITIONS = 3
 BASES = [0, -35, 1_700_000_000_000, 2**53, -(2**59), 2**60]
 
-Step = Callable[[Workbench], None]
+Step = tuple[Any, ...]
+"""The name of a method of the workbench, and what it is given."""
 
 
 def sends(base: int) -> st.SearchStrategy[Step]:
-    return st.builds(
-        lambda partition, time, sale: lambda bench: bench.send(partition, base + time, sale),
-        st.integers(0, PARTITIONS - 1),
-        st.integers(0, 80),
-        sales,
+    """Some events into one partition, each in a record batch of its own."""
+    events = st.lists(
+        st.tuples(st.integers(0, 80).map(lambda time: base + time), sales), min_size=1, max_size=4
     )
+    return st.tuples(st.just("send"), st.integers(0, PARTITIONS - 1), events)
 
 
-reads: st.SearchStrategy[Step] = st.builds(
-    lambda number, batches, finish: lambda bench: bench.read(number, batches, finish=finish),
-    st.integers(0, 20),
-    st.integers(1, 4),
-    st.booleans(),
-)
+reads = st.tuples(st.just("read"), st.integers(0, 20), st.integers(1, 4), st.booleans())
 accidents: st.SearchStrategy[Step] = st.sampled_from(
     [
-        Workbench.checkpoint,
-        Workbench.checkpoint,
-        Workbench.checkpoint,
-        Workbench.finish,
-        Workbench.abort,
-        Workbench.settle,
-        Workbench.compact,
-        Workbench.die_after_commit,
-        lambda bench: bench.restart(lose_store=False),
-        lambda bench: bench.restart(lose_store=True),
+        ("checkpoint",),
+        ("checkpoint",),
+        ("checkpoint",),
+        ("finish",),
+        ("abort",),
+        ("settle",),
+        ("compact",),
+        ("die_after_commit",),
+        ("restart", False),
+        ("restart", True),
     ]
 )
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Step], bool]:
-    """Events in any order of time, and what happens between them; whether time passes everywhere at the end."""
+def histories(draw: st.DrawFn) -> list[Step]:
+    """Events in any order of time, and what happens between them; at the end time may pass everywhere."""
     base = draw(st.sampled_from(BASES))
     send = sends(base)
-    steps = draw(st.lists(st.one_of(send, send, send, reads, reads, accidents), max_size=60))
-    passes = draw(st.booleans())
-    if passes:
-        last = draw(st.integers(81, 200))
-        for partition in range(PARTITIONS):
-            steps.append(
-                lambda bench, partition=partition: bench.send(  # type: ignore[misc]
-                    partition, base + last, Sale(shop="last")
-                )
-            )
-    return steps, passes
+    steps = draw(st.lists(st.one_of(send, send, reads, reads, accidents), min_size=10, max_size=60))
+    if draw(st.booleans()):
+        last = base + draw(st.integers(81, 200))
+        steps += [("send", number, [(last, Sale(shop="last"))]) for number in range(PARTITIONS)]
+    return steps
 
 
 tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_size=2).map(
@@ -79,16 +68,15 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
 
 @settings(max_examples=80)
 @given(tables=tables, history=histories(), fan_in=st.integers(2, 4))
-def test_tables(tables: list[Table], history: tuple[list[Step], bool], fan_in: int) -> None:
+def test_tables(tables: list[Table], history: list[Step], fan_in: int) -> None:
     bench = Workbench(tables, PARTITIONS, Sizes(fan_in=fan_in))
     once = Workbench(tables, PARTITIONS)
     try:
-        for step in history[0]:
-            step(bench)
+        for name, *given in history:
+            getattr(bench, name)(*given)
         bench.settle()
         for partition, entries in enumerate(bench.sent):
-            for time, sale in entries:
-                once.send(partition, time, sale)
+            once.send(partition, entries)
         once.settle()
         for item in tables:
             check(bench, item)
@@ -127,10 +115,10 @@ def check_rows(
 def test_each_kind_of_key_closes(by: tuple[str, ...]) -> None:
     item = table("sales", by, Tumbling(10, 0, 1000))
     bench = Workbench([item], 2)
-    bench.send(0, 1, Sale(shop="a", region=None, size=3, gift=True, price=0.5))
-    bench.send(0, 2, Sale(shop="a", region="", size=3, gift=True, price=0.25))
+    with_region = Sale(shop="a", region="", size=3, gift=True, price=0.25)
+    bench.send(0, [(1, Sale(shop="a", size=3, gift=True, price=0.5)), (2, with_region)])
     for partition in range(2):
-        bench.send(partition, 20, Sale(shop="b"))
+        bench.send(partition, [(20, Sale(shop="b"))])
     bench.settle()
     check(bench, item)
     assert len(bench.derived(item)) == len({(None,), ("",)} if "region" in by else {(3,)})

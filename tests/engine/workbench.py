@@ -11,9 +11,9 @@ import msgspec
 
 from app.engine import names
 from app.engine.checkpoint import Record
-from app.engine.processor import Sizes, Work
 from app.engine.store import Store
 from app.engine.table import Table
+from app.engine.work import Sizes, Work
 from app.events.catalogue import Catalogue
 from app.testing.memory_log import MemoryLog
 from app.testing.memory_store import MemoryStore
@@ -39,13 +39,14 @@ class Workbench:
         self.computed: list[Work] = []
         self.worker = self._new_worker()
 
-    def send(self, partition: int, time: int, sale: Sale) -> None:
-        """Append one event, in a record batch of its own."""
-        self.sent[partition].append((time, sale))
-        value = msgspec.json.encode(sale)
-        self.log.append([Record("sales", None, value, HEADERS, partition, time)])
+    def send(self, partition: int, entries: Sequence[Entry]) -> None:
+        """Append events, each in a record batch of its own."""
+        for time, sale in entries:
+            self.sent[partition].append((time, sale))
+            value = msgspec.json.encode(sale)
+            self.log.append([Record("sales", None, value, HEADERS, partition, time)])
 
-    def read(self, number: int, batches: int, *, finish: bool) -> None:
+    def read(self, number: int, batches: int, finish: bool = True) -> None:
         """Compute a fetch of one of the partitions; stage all that is computed, or leave it for later."""
         here = self.worker.partitions[number % len(self.worker.partitions)]
         work = self.worker.compute(*here, batches_max=batches)
@@ -69,7 +70,7 @@ class Workbench:
         """Have the transaction of what is staged aborted; what is computed is dropped later on."""
         self.worker.abort()
 
-    def restart(self, *, lose_store: bool) -> None:
+    def restart(self, lose_store: bool) -> None:
         """Kill the worker and start another one."""
         self.worker.close()
         self.computed.clear()
@@ -83,7 +84,7 @@ class Workbench:
         """Commit a checkpoint, die before the store has it, and start again."""
         if self.worker.processor.dirty:
             self.worker.checkpoint(write_store=False)
-        self.restart(lose_store=False)
+        self.restart(False)
 
     def compact(self) -> None:
         """Let Kafka compact the changelogs."""

@@ -1,0 +1,36 @@
+"""Which topics are read, and which fields of their events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.engine import names
+from app.engine.source import Limits, Source
+from app.engine.table import Table
+from app.events.catalogue import Catalogue
+from app.events.event import Event, event_type
+
+
+def sources(
+    app_id: str,
+    catalogue: Catalogue,
+    tables: Iterable[Table],
+    agent_types: Iterable[type[Event]],
+    limits: Limits,
+) -> dict[str, Source]:
+    """A source per topic that is read, with the fields that tables and agents use."""
+    columns: dict[type[Event], set[str]] = {}
+    for table in (table for table in tables if table.fed_by is None):
+        columns.setdefault(table.source, set()).update(table.columns_read())
+    for cls in agent_types:
+        columns.setdefault(cls, set()).update(cls.__struct_fields__)
+    return {
+        topic: Source(
+            topic,
+            catalogue.of_topic(topic),
+            columns,
+            dead_letter_topic=names.dead_letter_topic(app_id),
+            limits=limits,
+        )
+        for topic in dict.fromkeys(event_type(cls).topic for cls in columns)
+    }
