@@ -13,7 +13,7 @@ from typing import Any
 
 SLICE_MS = 100
 SLICE_EVENTS_AT_MAX = 10_000
-BEHIND_S_MAX = 1.0
+BEHIND_S_MAX = 5.0
 """A generator that is further behind its rate leaves out what it has missed."""
 PARTITIONS_TIMEOUT_S = 10
 

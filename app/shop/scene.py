@@ -11,6 +11,7 @@ from app.engine.table import Table
 from app.events.catalogue import Catalogue, discover, import_all
 from app.events.event import event_type
 from app.kafka.offsets import PartitionEnds
+from app.kafka.patience import patiently
 from app.kafka.topics import TopicNeed, ensure_topics, needs
 from app.settings import Settings
 from app.shop.outputs import Outputs
@@ -80,9 +81,10 @@ def set_up(settings: Settings, servers: str, app_id: str, progress: Progress) ->
         *(names.late_topic(app_id, table) for table in found),
     ]
     repartition = {names.repartition_topic(app_id, table) for table in found} & counts.keys()
-    # not by `progress`: Kafka's admin client takes long to learn of new topics
-    ends = PartitionEnds(servers, app_id, timeout_s=TOPICS_TIMEOUT_S)
-    starts = ends.ends(_partitions([*sources, *outputs], counts))
+    # a client that has once missed a new topic is slow to believe in it: ask with a new one each time
+    ends = PartitionEnds(servers, app_id, timeout_s=1.0)
+    wanted_ends = _partitions([*sources, *outputs], counts)
+    starts = patiently(lambda: ends.ends(wanted_ends), timeout_s=TOPICS_TIMEOUT_S)
     begin = {here: offset for here, offset in starts.items() if here[0] in sources}
     progress.begin_at(begin)
     return Scene(
