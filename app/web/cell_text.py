@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -46,18 +47,17 @@ def cells(column: pl.Series, *, plain: bool) -> list[Cell]:
 
 def time(ms: int) -> Cell:
     """A moment, to the second unless it has milliseconds."""
-    return Cell(f"{_date(ms)} {_clock(ms)}", f"{ms} ms") if _is_date(ms) else Cell(f"{ms} ms")
+    return Cell(" ".join(_date_and_clock(ms)), f"{ms} ms") if _is_date(ms) else Cell(f"{ms} ms")
 
 
+@functools.lru_cache(maxsize=1024)
 def window(start_ms: int, end_ms: int) -> Cell:
     """A window, with the date once when it ends on the same day."""
     if not (_is_date(start_ms) and _is_date(end_ms)):
         return Cell(f"{start_ms} ms – {end_ms} ms")
-    same_day = _date(start_ms) == _date(end_ms)
-    end = _clock(end_ms) if same_day else f"{_date(end_ms)} {_clock(end_ms)}"
-    return Cell(
-        f"{_date(start_ms)} {_clock(start_ms)} – {end}", f"{start_ms} ms to {end_ms} ms (UTC)"
-    )
+    start, (date, clock) = _date_and_clock(start_ms), _date_and_clock(end_ms)
+    end = clock if date == start[0] else f"{date} {clock}"
+    return Cell(f"{' '.join(start)} – {end}", f"{start_ms} ms to {end_ms} ms (UTC)")
 
 
 def _float_format(column: pl.Series) -> Callable[[float], Cell]:
@@ -95,10 +95,7 @@ def _is_date(ms: int) -> bool:
     return -62_135_596_800_000 <= ms < 253_402_300_800_000  # the years 1 to 9999
 
 
-def _date(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%d}"
-
-
-def _clock(ms: int) -> str:
-    seconds = f"{datetime.fromtimestamp(ms // 1000, UTC):%H:%M:%S}"
-    return f"{seconds}.{ms % 1000:03}" if ms % 1000 else seconds
+def _date_and_clock(ms: int) -> tuple[str, str]:
+    seconds, rest = divmod(ms, 1000)
+    date, clock = datetime.fromtimestamp(seconds, UTC).isoformat()[:19].split("T")
+    return date, f"{clock}.{rest:03}" if rest else clock

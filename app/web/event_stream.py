@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from aiohttp import web
@@ -19,24 +20,18 @@ _LOOK_S = 1.0
 Version = TypeVar("Version")
 
 
+@dataclass(frozen=True)
 class Feed(Generic[Version]):
     """What a stream tells.
 
-    make:     gives the version that is current and the body that belongs to it.
-    changed:  returns once the version is another one.
+    make:       gives the version that is current and the body that belongs to it.
+    changed:    returns once the version is another one.
     interval_s: least time between two bodies.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], Awaitable[tuple[Version, bytes]]],
-        changed: Callable[[Version], Awaitable[object]],
-        *,
-        interval_s: float = INTERVAL_S_MIN,
-    ) -> None:
-        self.make = make
-        self.changed = changed
-        self.interval_s = interval_s
+    make: Callable[[], Awaitable[tuple[Version, bytes]]]
+    changed: Callable[[Version], Awaitable[object]]
+    interval_s: float = INTERVAL_S_MIN
 
 
 class EventStreams:

@@ -96,28 +96,37 @@ class _Routes:
 
     async def rows_html(self, request: web.Request) -> web.Response:
         info, query = self._asked(request)
-        page = await self._views.page(info, query)
-        return _html(RowsPage(info, query, page).html(self._page_rows_max))
+        limit_max = self._page_rows_max
+
+        def show(page: Page) -> str:
+            return RowsPage(info, query, page).html(limit_max)
+
+        return _html(await self._views.page(info, query, show))
 
     async def rows_events(self, request: web.Request) -> web.StreamResponse:
         return await self._follow(request, lambda *shown: RowsPage(*shown).payload())
 
     async def rows_json(self, request: web.Request) -> web.Response:
         info, query = self._asked(request)
-        page = await self._views.page(info, query)
-        return _json({"version": page.version, **rows_json.rows(info, query, page)})
+
+        def show(page: Page) -> dict[str, Any]:
+            return {"version": page.version, **rows_json.rows(info, query, page)}
+
+        return _json(await self._views.page(info, query, show))
 
     async def json_events(self, request: web.Request) -> web.StreamResponse:
         return await self._follow(request, rows_json.rows)
 
     async def _follow(
-        self, request: web.Request, show: Callable[[TableInfo, RowsQuery, Page], dict[str, Any]]
+        self, request: web.Request, body: Callable[[TableInfo, RowsQuery, Page], dict[str, Any]]
     ) -> web.StreamResponse:
         info, query = self._asked(request)
 
+        def show(page: Page) -> tuple[int, bytes]:
+            return page.version, rows_json.encode(body(info, query, page))
+
         async def make() -> tuple[int, bytes]:
-            page = await self._views.page(info, query)
-            return page.version, rows_json.encode(show(info, query, page))
+            return await self._views.page(info, query, show)
 
         async def changed(version: int) -> int:
             return await self._reader.changed(info.name, version)

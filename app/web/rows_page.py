@@ -124,7 +124,7 @@ class RowsPage:
         """Rows with an identity that stays while their cells change."""
         frame = self.page.frame
         starts, ends = frame[WINDOW_START].to_list(), frame[WINDOW_END].to_list()
-        windows = [cell_text.window(*bounds) for bounds in zip(starts, ends, strict=True)]
+        windows = list(map(cell_text.window, starts, ends))
         keys = [cell_text.cells(frame[key], plain=True) for key in self.info.keys]
         columns = [cell_text.cells(frame[name], plain=False) for name in self.info.columns]
         shown = [*([windows] if self.query.window == "all" else []), *keys, *columns]

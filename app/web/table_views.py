@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
@@ -18,6 +19,8 @@ VIEW_ROWS_MAX = 1_000_000
 CACHED_ROWS_MAX = 2_000_000
 CACHED_POSITIONS_MAX = 8_000_000
 _POSITION = "position"
+
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,17 @@ class TableViews:
         """Let the thread end when it has finished what it is at."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def page(self, info: TableInfo, query: RowsQuery) -> Page:
-        """The rows of a query, as new as the last checkpoint."""
+    async def page(self, info: TableInfo, query: RowsQuery, show: Callable[[Page], Shown]) -> Shown:
+        """What `show`, called in this object's thread, makes of the rows of a query.
+
+        The rows are as new as the last checkpoint.
+        """
         version = self._reader.version(info.name)
         windows = tuple(self._reader.windows(info.name))
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._page, info, query, version, windows)
+        return await loop.run_in_executor(
+            self._thread, lambda: show(self._page(info, query, version, windows))
+        )
 
     async def count(self, info: TableInfo) -> tuple[int | None, int]:
         """Start (ms) of the newest window, None if there is none, and the number of its rows."""

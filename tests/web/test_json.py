@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from yarl import URL
 
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame
 from tests.web.serving import served
@@ -101,6 +102,28 @@ async def test_errors_are_json(path: str, status: int, message: str) -> None:
         answer = await client.get(path)
         assert answer.status == status
         assert message in (await answer.json())["error"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"offset={2**63 - 1}&limit=1000",
+        f"window={-(2**62)}",
+        "filter=%ED%A0%80",
+        "filter=%00%FF",
+        "filter=" + "(*" * 100,
+        "filter=" + "%C4%B0" * 200,
+    ],
+)
+async def test_extreme_queries_find_nothing(query: str) -> None:
+    async with served(shop(0)) as client:
+        for path in ("/api/tables/revenue_per_minute/rows", "/tables/revenue_per_minute"):
+            answer = await client.get(URL(f"{path}?{query}", encoded=True))
+            assert answer.status == 200
+        data = await (
+            await client.get(URL(f"/api/tables/revenue_per_minute/rows?{query}", encoded=True))
+        ).json()
+        assert data["rows"] == []
 
 
 async def test_metrics_health_and_readiness() -> None:

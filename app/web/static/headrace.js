@@ -39,8 +39,9 @@ function follow() {
     if (source === stream) update(shown, JSON.parse(event.data));
   });
   source.addEventListener("error", () => {
+    if (source !== stream) return;
     showConnection("reconnecting");
-    if (source.readyState === EventSource.CLOSED && source === stream) again = setTimeout(follow, AGAIN_MS);
+    if (source.readyState === EventSource.CLOSED) again = setTimeout(follow, AGAIN_MS);
   });
   stream = source;
 }
@@ -170,7 +171,9 @@ function listen() {
     if (box) event.preventDefault();
     box?.focus();
   });
-  addEventListener("popstate", () => visit(location.href, { form: true }));
+  addEventListener("popstate", () => {
+    if (document.querySelector("form")) visit(location.href, { form: true });
+  });
 }
 
 if (view()) {
