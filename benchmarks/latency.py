@@ -10,7 +10,7 @@ from benchmarks.stall import Stall
 from benchmarks.workbench import Workbench
 
 SILENCE_S_MAX = 60.0
-RATE_TOLERANCE = 0.02
+RATE_TOLERANCE = 0.05
 
 WORKER = (
     *("-m", "faust", "--quiet", "-A", "benchmarks.pass_through"),
@@ -50,7 +50,10 @@ def run_latency(bench: Workbench) -> dict[str, Any]:
                     step.at(seen.get("done", events))
                 sent = list(producer.reports(SILENCE_S_MAX))[-1]
     if sent["events_per_second"] < scale.latency_rate * (1 - RATE_TOLERANCE):
-        raise ChildError(f"the producer reached only {sent['events_per_second']:,.0f} events/s")
+        raise ChildError(
+            f"the producer reached only {sent['events_per_second']:,.0f} of "
+            f"{scale.latency_rate:,} events/s: the machine is too busy to measure latency"
+        )
     return {
         "events": seen["seen"],
         "seconds": sent["seconds"],

@@ -58,8 +58,8 @@ def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
         count = min(per_tick, rate * seconds - sent, len(pool) - first)
         _send(producer, topic, pool[first : first + count])
         sent += count
-    producer.flush(30)
     elapsed = time.perf_counter() - started
+    producer.flush(30)
     report(sent=sent, seconds=elapsed, events_per_second=sent / elapsed)
 
 
