@@ -1,6 +1,7 @@
 """How kernels are compiled, and how their arrays must be."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ def kernel(function: Callable[..., Any]) -> Any:
     sources of all kernels were.
     """
     function.__qualname__ += f"_{_SOURCES}"
-    return njit(nogil=True, error_model="numpy", cache=True)(function)
+    compiled = njit(nogil=True, error_model="numpy")(function)
+    # without a writable folder for the cache (see NUMBA_CACHE_DIR) every start compiles anew
+    with suppress(RuntimeError):
+        compiled.enable_caching()
+    return compiled
 
 
 def part(function: Callable[..., Any]) -> Any:

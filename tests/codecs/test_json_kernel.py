@@ -51,7 +51,7 @@ def by_kernel(value: bytes, event: type[msgspec.Struct] = Flat) -> bool:
     return not calls
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(values, max_size=12), st.sampled_from([0, 1, 31, 32, 100]))
 @example([b'{"id":"a","time":1', b'2,"amount":1.0,"ok":true,"user":null}'], 0)
 def test_kernel_and_msgspec_agree(given_values: list[bytes | None], padding: int) -> None:

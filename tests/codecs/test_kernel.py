@@ -1,0 +1,47 @@
+"""How kernels are compiled and cached."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.codecs import kernel as compiling
+from app.codecs.kernel import kernel, read_only
+
+WITHOUT_A_CACHE = """
+from numba.core import caching
+caching.CacheImpl._locator_classes = []
+from app.codecs.murmur2 import partition
+print(partition(b"foobar", 1000))
+"""
+
+
+def test_without_a_place_for_the_cache_kernels_are_compiled() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_CACHE],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert run.stdout.strip() == str((-790332482 & 0x7FFFFFFF) % 1000)
+
+
+def test_the_cache_knows_the_sources_of_all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "_SOURCES", "feedbeef")
+
+    def entry(value: int) -> int:
+        return value + 1
+
+    assert "feedbeef" in kernel(entry)._cache._impl.filename_base
+
+
+def test_read_only_is_a_contiguous_view() -> None:
+    array = np.arange(10)
+    assert read_only(array).base is array
+    view = read_only(array[::2])
+    assert view.tolist() == [0, 2, 4, 6, 8]
+    assert view.flags.c_contiguous and not view.flags.writeable
+    assert array.flags.writeable
