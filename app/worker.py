@@ -31,6 +31,7 @@ from app.kafka.changelog import ChangelogRestore
 from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
 from app.kafka.publisher import Membership, Publisher
+from app.kafka.purge import Purge
 from app.kafka.runner import Pace, Runner
 from app.kafka.topics import ensure_topics, needs
 from app.monitoring import metrics
@@ -42,6 +43,8 @@ from app.vitals import Vitals
 from app.web.faust_web import install
 
 log = structlog.get_logger(__name__)
+
+_PURGE_INTERVAL_S = 30.0
 
 TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
 
@@ -194,6 +197,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             metrics.announce_build()
             self.add_future(self.runner.run_checkpoints())
             self.add_future(vitals.run())
+            self.add_future(self._purge())
 
     def _new_runner(self) -> Runner:
         settings = self.settings
@@ -235,6 +239,18 @@ class Headrace(faust.App):  # type: ignore[misc]
         latest = self.settings.read_from == "latest"
         from_end = [here for here in partitions if latest and here[0] not in internal]
         return {**ends.starts(set(partitions) - set(from_end)), **ends.ends(from_end)}
+
+    async def _purge(self) -> None:
+        """Delete partial aggregates that have been counted, for ever."""
+        assert self.runner is not None
+        app_id = self.settings.app_id
+        topics = {names.repartition_topic(app_id, table.name) for table in self.columnar_tables}
+        purge = Purge(self.bootstrap_servers, topics)
+        while True:
+            await asyncio.sleep(_PURGE_INTERVAL_S)
+            await asyncio.get_running_loop().run_in_executor(
+                None, purge.run, self.runner.positions()
+            )
 
     def _stable_end(self, here: TopicPartition) -> int | None:
         """How far a partition can be read: its last stable offset, as the last fetch told it."""

@@ -12,6 +12,7 @@ from app.engine.windows import tumbling
 from app.events.event import Event
 from app.settings import load_settings
 from app.start import prepare_process
+from tests.kafka.sales import POISON
 
 settings = load_settings()
 prepare_process(settings)
@@ -85,9 +86,27 @@ app = Headrace(settings, tables=[user_totals, country_totals])
 async def pass_on(sales):
     """Pass every sale on; a sale of amount -1 is a poison that no retry helps."""
     async for batch in sales:
-        if (batch.frame["amount"] == -1).any():
+        if (batch.frame["amount"] == POISON).any():
             raise ValueError("poison")
         batch.emit(SalePassed, batch.frame.select("user", "sequence", "amount", "_time", "_offset"))
+
+
+# An ordinary Faust agent with an ordinary Faust table, on topics of their own, in the same worker.
+words = app.topic(
+    f"{PREFIX}-words", value_type=str, value_serializer="raw", partitions=1, internal=True
+)
+shouts = app.topic(
+    f"{PREFIX}-shouts", value_type=str, value_serializer="raw", partitions=1, internal=True
+)
+heard = app.Table(f"{PREFIX}-heard", default=int, partitions=1)
+
+
+@app.agent(words)
+async def shout(stream):
+    """Answer each word in capitals, with how often it has been heard."""
+    async for word in stream:
+        heard[word] += 1
+        await shouts.send(value=f"{word.upper()} {heard[word]}".encode())
 
 
 app.load([Sale, SalePassed, UserTotal, CountryTotal])

@@ -11,6 +11,8 @@ from confluent_kafka import Producer
 USERS, COUNTRIES = 200, ("DE", "FR", "IT", "PL", "SE")
 START_MS = 1_790_000_000_000
 SIZE_MS = 5_000
+POISON = -1
+"""The amount that the test application's agent fails on."""
 
 
 class Sales:

@@ -1,0 +1,135 @@
+"""The test application on a broker: how to run it, and what must have come out of it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+
+from app.engine import names
+from tests.kafka.sales import Sales, only_once
+from tests.kafka.workers import Cluster, Worker, worker
+
+PARTITIONS = 4
+
+
+class Job:
+    """One application of its own on the shared broker."""
+
+    def __init__(self, broker: str, folder: Path) -> None:
+        self.app_id = f"job-{uuid.uuid4().hex[:8]}"
+        self.broker = broker
+        self.data_dir = folder / "data"
+        self.environment = {
+            "HEADRACE_BROKER": broker,
+            "HEADRACE_APP_ID": self.app_id,
+            "HEADRACE_DATA_DIR": str(self.data_dir),
+            "HEADRACE_WEB_ENABLED": "false",
+            "HEADRACE_CHECKPOINT_INTERVAL_MS": "50",
+        }
+        self.cluster = Cluster(broker, self.app_id)
+        self.log = folder / "worker.log"
+        self.sources = [
+            f"{self.app_id}-sales",
+            names.repartition_topic(self.app_id, "country_totals"),
+        ]
+
+    def worker(self) -> AbstractContextManager[Worker]:
+        """A worker of the application."""
+        return worker("tests.kafka.job", self.environment, self.log)
+
+    def topic(self, name: str) -> str:
+        """The full name of one of the application's topics."""
+        return f"{self.app_id}-{name}"
+
+    def wait_for_progress(self, item: Worker, timeout_s: float = 90) -> None:
+        """Wait until the group commits further offsets."""
+        deadline = time.monotonic() + timeout_s
+        before = None
+        while time.monotonic() < deadline:
+            assert item.running, item.log_tail()
+            try:
+                now = sum(self.cluster.committed(self.sources[0]).values()) if self._exists() else 0
+            except KafkaException:  # the broker is away
+                now = None
+            if now is not None and before is not None and now > before:
+                return
+            before = before if now is None else now
+            time.sleep(0.02)
+        raise AssertionError(f"no progress in {timeout_s} s:\n{item.log_tail()}")
+
+    def _exists(self) -> bool:
+        return bool(self.cluster.partitions(self.sources[0]))
+
+    def check(self, sales: Sales) -> None:
+        """Every derived event once, every total right, to a read-committed reader."""
+        passed = only_once(
+            [
+                (row["sequence"], row["amount"])
+                for row in self.cluster.read_json(self.topic("passed"))
+            ]
+        )
+        assert passed == sales.amounts
+        users = only_once(
+            [
+                ((row["user"], row["window_start"]), (row["sales"], row["amount"], row["largest"]))
+                for row in self.cluster.read_json(self.topic("user-totals"))
+            ]
+        )
+        assert users == sales.expected_users()
+        countries = only_once(
+            [
+                ((row["country"], row["window_start"]), (row["sales"], row["amount"]))
+                for row in self.cluster.read_json(self.topic("country-totals"))
+            ]
+        )
+        assert countries == sales.expected_countries()
+        for table in ("user_totals", "country_totals"):
+            assert self.cluster.read(names.late_topic(self.app_id, table)) == []
+        assert self.cluster.read(names.dead_letter_topic(self.app_id)) == []
+
+    def first_sales(self, item: Worker, seed: int) -> Sales:
+        """Wait until the worker has made its topics, then begin to write."""
+        deadline = time.monotonic() + 60
+        while not self._exists():
+            assert item.running, item.log_tail()
+            assert time.monotonic() < deadline, item.log_tail()
+            time.sleep(0.05)
+        return Sales(self.broker, self.sources[0], seed)
+
+    def lose_data(self) -> None:
+        """Delete the worker's data directory."""
+        shutil.rmtree(self.data_dir)
+
+    def finish(self, item: Worker, sales: Sales) -> None:
+        """Let all windows close, wait until everything is read, and check what came out."""
+        sales.flush()
+        sales.close_windows(PARTITIONS)
+        self.cluster.wait_for_lag_zero(self.sources, item)
+        self.check(sales)
+
+
+@contextmanager
+def writing(sales: Sales) -> Iterator[None]:
+    """Sales are written in the background, a few thousand a second."""
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            sales.write(200)
+            sales.flush()
+            stop.wait(0.01)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
