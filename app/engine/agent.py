@@ -12,9 +12,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-import polars as pl
-
-from app.engine.batch import OFFSET, Batch, Emission, Update
+from app.engine.batch import OFFSET, Batch, Emission, Update, frame_of
 from app.engine.table import TIME
 from app.events.event import Event
 
@@ -52,11 +50,13 @@ class Stream:
         self._done = asyncio.Event()
         self._batch: Batch | None = None
         self._position = 0
+        self._emitted: dict[type[Event], list[tuple[int, Event]]] = {}
 
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self
 
     async def __anext__(self) -> Batch:
+        self._flush()
         self._batch = None
         self._done.set()
         self._batch = await self._batches.get()
@@ -69,11 +69,22 @@ class Stream:
                 yield event
 
     def emit(self, event: Event) -> None:
-        """Stage one event, caused by the one that `events()` has given last."""
+        """Stage one event, caused by the one that `events()` has given last.
+
+        Events of one type keep their order. EmitError, at the end of the batch: a field has another type.
+        """
         assert self._batch is not None, "emit() is for use inside the loop over events()"
-        row = self._batch.frame[self._position].select(TIME, OFFSET)
-        fields = {name: [getattr(event, name)] for name in event.__struct_fields__}
-        self._batch.emit(type(event), pl.DataFrame(fields).with_columns(row[TIME], row[OFFSET]))
+        self._emitted.setdefault(type(event), []).append((self._position, event))
+
+    def _flush(self) -> None:
+        """Stage the single events that were emitted, as one frame per type."""
+        emitted, self._emitted = self._emitted, {}
+        for cls, items in emitted.items():
+            assert self._batch is not None
+            positions = [position for position, _ in items]
+            frame = frame_of(cls, [event for _, event in items])
+            causes = self._batch.frame[positions].select(TIME, OFFSET)
+            self._batch.emit(cls, frame.hstack(causes))
 
     async def deliver(self, batch: Batch) -> None:
         """Hand over a batch."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -10,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from app.engine.table import TIME, Table
-from app.events.event import Event, schema
+from app.events.event import Event, event_type, schema
 
 OFFSET = "_offset"
 """The hidden column of every batch: the record's offset in its partition."""
@@ -58,6 +61,8 @@ class Batch:
     agent: str = ""
     emissions: list[Emission] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
+    _emitted: dict[type[Event], pl.DataFrame] = field(default_factory=dict)
+    """The offsets of what was emitted, by type: so much has been numbered."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -73,26 +78,39 @@ class Batch:
         if frame.is_empty():
             return
         fields = _fields_of(cls, frame)
-        count = len(frame)
+        _refuse_nulls(cls, frame, [name for name in (TIME, OFFSET) if name in frame.columns])
+        _refuse_nulls(cls, fields, [name for name in _filled(cls) if name in fields.columns])
+        ids = self._ids_by_offset(cls, frame) if OFFSET in frame.columns else self._ids(len(frame))
         last = self.frame[TIME].max() if len(self.frame) else 0
-        times = frame[TIME] if TIME in frame.columns else pl.Series([last]).new_from_index(0, count)
-        origin = f"{self.agent}:{self.topic}:{self.partition}:"
-        if OFFSET in frame.columns:
-            position = frame.select(
-                pl.concat_str(
-                    pl.lit(origin),
-                    OFFSET,
-                    pl.lit("-"),
-                    pl.int_range(pl.len()).over(OFFSET),
-                    pl.lit(f"-{len(self.emissions)}"),
-                )
-            ).to_series()
-        else:
-            first = int(self.frame[OFFSET][0]) if len(self.frame) else 0
-            position = pl.Series(
-                [f"{origin}{first}-{len(self.emissions)}-{row}" for row in range(count)]
+        times = (
+            frame[TIME]
+            if TIME in frame.columns
+            else pl.Series([last]).new_from_index(0, len(frame))
+        )
+        self.emissions.append(Emission(cls, fields, ids, times.cast(pl.Int64), self.agent))
+
+    def _ids_by_offset(self, cls: type[Event], frame: pl.DataFrame) -> pl.Series:
+        """Agent, partition and offset of the cause, the type, and which one of that type it is there."""
+        numbered = frame.select(OFFSET, pl.int_range(pl.len()).over(OFFSET).alias("number"))
+        if cls in self._emitted:
+            before = self._emitted[cls].group_by(OFFSET).agg(pl.len().alias("before"))
+            numbered = numbered.join(before, OFFSET, how="left", maintain_order="left").select(
+                OFFSET, pl.col("number") + pl.col("before").fill_null(0)
             )
-        self.emissions.append(Emission(cls, fields, position, times.cast(pl.Int64), self.agent))
+        offsets = numbered.select(OFFSET)
+        self._emitted[cls] = (
+            pl.concat([self._emitted[cls], offsets]) if cls in self._emitted else offsets
+        )
+        origin, kind = f"{self.agent}:{self.topic}:{self.partition}:", f":{event_type(cls).name}:"
+        return numbered.select(
+            pl.concat_str(pl.lit(origin), OFFSET, pl.lit(kind), "number")
+        ).to_series()
+
+    def _ids(self, count: int) -> pl.Series:
+        """Ids for what comes from the batch as a whole; another cut of the stream gives others."""
+        first = int(self.frame[OFFSET][0]) if len(self.frame) else 0
+        origin = f"{self.agent}:{self.topic}:{self.partition}:{first}-{len(self.emissions)}-"
+        return pl.Series([f"{origin}{row}" for row in range(count)])
 
     def update(self, table: Table, frame: pl.DataFrame) -> None:
         """Add rows to a table that is fed by this batch's event type.
@@ -129,6 +147,15 @@ class Batch:
         return msgspec.convert(fields.to_dicts(), list[self.cls])  # type: ignore[name-defined]
 
 
+def frame_of(cls: type[Event], events: Sequence[Event]) -> pl.DataFrame:
+    """Events of one type as a frame. EmitError: a field has another type."""
+    rows = {name: [getattr(event, name) for event in events] for name in cls.__struct_fields__}
+    try:
+        return pl.DataFrame(rows, schema=schema(cls))
+    except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise EmitError(f"{cls.__name__}: {error}") from error
+
+
 def _fields_of(
     cls: type[Event], frame: pl.DataFrame, required: set[str] | None = None
 ) -> pl.DataFrame:
@@ -146,9 +173,47 @@ def _fields_of(
         raise EmitError(
             f"{cls.__name__} needs {', '.join(missing)}; the frame has only {', '.join(frame.columns)}"
         )
+    for name, kind in kinds.items():
+        if name in frame.columns and not _fits(frame.schema[name], kind):
+            raise EmitError(f"{cls.__name__}: {name} must be {kind}, not {frame.schema[name]}")
     try:
         return frame.select(
             pl.col(name).cast(kind) for name, kind in kinds.items() if name in frame.columns
         )
     except pl.exceptions.PolarsError as error:
         raise EmitError(f"{cls.__name__}: {error}") from error
+
+
+def _fits(given: pl.DataType, kind: pl.DataType) -> bool:
+    """Whether a column can be cast without another meaning."""
+    if kind.is_integer():
+        return given.is_integer() or given == pl.Null
+    if kind.is_float():
+        return given.is_numeric() or given == pl.Null
+    return given == kind or given.base_type() in (kind.base_type(), *_AS[kind.base_type()])
+
+
+_AS: dict[Any, tuple[Any, ...]] = defaultdict(
+    lambda: (pl.Null,), {pl.String: (pl.Null, pl.Categorical, pl.Enum)}
+)
+"""What can stand for a type besides itself."""
+
+
+@cache
+def _filled(cls: type[Event]) -> tuple[str, ...]:
+    """The fields of a type that do not allow None."""
+    info = msgspec.inspect.type_info(cls)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return tuple(item.name for item in info.fields if not _allows_none(item.type))
+
+
+def _allows_none(kind: msgspec.inspect.Type) -> bool:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return kind.includes_none
+    return isinstance(kind, (msgspec.inspect.NoneType, msgspec.inspect.AnyType))
+
+
+def _refuse_nulls(cls: type[Event], frame: pl.DataFrame, names: Sequence[str]) -> None:
+    for name in names:
+        if nulls := frame[name].null_count():
+            raise EmitError(f"{cls.__name__}: {name} is null in {nulls} of {len(frame)} rows")
