@@ -12,10 +12,7 @@ from benchmarks.workbench import Workbench
 SILENCE_S_MAX = 60.0
 RATE_TOLERANCE = 0.05
 
-WORKER = (
-    *("-m", "faust", "--quiet", "-A", "benchmarks.pass_through"),
-    *("worker", "--without-web", "-l", "warn"),
-)
+WORKER = ("-m", "faust", "--quiet", "-A", "benchmarks.pass_through", "worker", "-l", "warn")
 
 
 def run_latency(bench: Workbench) -> dict[str, Any]:

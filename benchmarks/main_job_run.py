@@ -9,6 +9,7 @@ import psutil
 
 from benchmarks.check import differences, emitted
 from benchmarks.child import Child, ChildError
+from benchmarks.scrape import free_port, scrape
 from benchmarks.stall import Stall
 from benchmarks.topics import read_committed
 from benchmarks.workbench import Workbench
@@ -17,10 +18,7 @@ START_S_MAX = 120.0
 STALL_S_MAX = 60.0
 SAMPLE_INTERVAL_S = 0.025
 
-WORKER = (
-    *("-m", "faust", "--quiet", "-A", "benchmarks.main_job"),
-    *("worker", "--without-web", "-l", "warn"),
-)
+WORKER = ("-m", "faust", "--quiet", "-A", "benchmarks.main_job", "worker", "-l", "warn")
 
 
 def run_main_job(bench: Workbench) -> dict[str, Any]:
@@ -33,9 +31,11 @@ def run_main_job(bench: Workbench) -> dict[str, Any]:
     bench.compile_kernels()
     topic = bench.events_topic()
     answer = bench.workload.totals()  # before the worker starts: it needs both cores
-    with bench.child("main-job", WORKER, BENCH_TOPIC=topic) as worker:
+    port = free_port()
+    settings = {"BENCH_TOPIC": topic, "HEADRACE_WEB_PORT": str(port)}
+    with bench.child("main-job", WORKER, **settings) as worker:
         group = worker.environment["HEADRACE_APP_ID"]
-        facts = _measure(bench, worker, topic, group)
+        facts = {**_measure(bench, worker, topic, group), **scrape(port)}
     derived = f"{group}.totals"
     partitions = bench.workload.partitions
     ends = bench.topics.ends(derived, partitions)

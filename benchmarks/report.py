@@ -113,6 +113,11 @@ def _main_job(results: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterat
         (f"round {found['round']}", [(time_s, mb) for time_s, _, mb in found["series"]])
         for found in rounds
     ]
+    job = results["main_job"]
+    yield f"<p>Headrace made {number(job['checkpoints'])} transactions of "
+    yield f"{number(job['checkpoint_ms_mean'])} ms on average, emitted "
+    yield f"{number(job['derived_events'])} derived events and left "
+    yield f"{number(job['fallback_events'])} events to the slower JSON decoder.</p>"
     yield "<h2>Throughput over time</h2><p>Committed events, every round of the main job.</p>"
     limit = _limit(verdicts, "main_job.events_per_second")
     yield lines(rates, "throughput over time", "seconds since the first fetch", "events/s", limit)

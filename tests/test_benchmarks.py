@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from benchmarks import check, events, latency, results, runner, targets
+from benchmarks import check, events, latency, results, runner, scrape, targets
 from benchmarks.child import ROOT, Child, ChildError
 from benchmarks.events import FIELDS, WINDOW_MS, Workload, encode, partition_of
 from benchmarks.latency_consumer import SAMPLE_EVERY, Ages
@@ -199,6 +199,14 @@ def test_a_stall_is_noticed() -> None:
         stall.at(5)
 
 
+def test_the_worker_s_metrics_are_understood() -> None:
+    from app.monitoring import metrics
+
+    text = metrics.render()
+    found = scrape.facts(text if isinstance(text, str) else text.decode())
+    assert found.keys() == {"checkpoints", "checkpoint_ms_mean", "fallback_events"}
+
+
 # -- results, targets, report ------------------------------------------------------------------
 
 
@@ -209,6 +217,9 @@ def _storage(rate: float, *, correct: bool = True) -> dict[str, Any]:
         **job,
         "events_per_cpu_second": 10.0,
         "derived_events": 5,
+        "checkpoints": 7,
+        "checkpoint_ms_mean": 40.0,
+        "fallback_events": 0,
         "correct": correct,
         "differences": [] if correct else ["1 rows missing, such as <this & that>"],
         "series": [[0.0, 0, 300.0], [0.3, 4, 400.0], [0.4, 10, 500.0]],

@@ -1,0 +1,39 @@
+"""What a worker's own metrics say, read once when its job is done."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+TIMEOUT_S = 10.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def scrape(port: int) -> dict[str, Any]:
+    """The worker's committed checkpoints and their mean time, and the events left to msgspec."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S) as answer:
+        return facts(answer.read().decode())
+
+
+def facts(text: str) -> dict[str, Any]:
+    """The figures that the results keep, from Prometheus' text."""
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.labels.get("outcome", "committed") == "committed":
+                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    timed = sums["headrace_checkpoint_seconds_count"]
+    return {
+        "checkpoints": int(sums["headrace_checkpoints_total"]),
+        "checkpoint_ms_mean": 1000 * sums["headrace_checkpoint_seconds_sum"] / max(1.0, timed),
+        "fallback_events": int(sums.get("headrace_decode_fallback_events_total", 0)),
+    }
