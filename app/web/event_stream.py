@@ -44,6 +44,7 @@ class EventStreams:
     def __init__(self) -> None:
         self._open: set[asyncio.Task[object]] = set()
         self._turn = asyncio.Lock()
+        self._rested = 0.0
         self._closing = False
 
     async def serve(self, request: web.Request, feed: Feed[Version]) -> web.StreamResponse:
@@ -61,11 +62,20 @@ class EventStreams:
             response = web.StreamResponse()
             response.content_type = "text/event-stream"
             await response.prepare(request)
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                await _Stream(request, response, self._turn).run(feed)
+            with contextlib.suppress(ConnectionError):
+                await _Stream(request, response).run(feed, self._make)
             return response
         finally:
             self._open.discard(task)
+
+    async def _make(self, feed: Feed[Version]) -> tuple[Version, bytes]:
+        clock = asyncio.get_running_loop().time
+        async with self._turn:
+            await asyncio.sleep(max(0.0, self._rested - clock()))
+            started = clock()
+            made = await feed.make()
+            self._rested = clock() + (clock() - started) * (1 / BUSY_SHARE_MAX - 1)
+        return made
 
     async def close(self) -> None:
         """End all streams, so that a server's shutdown need not wait for them."""
@@ -77,53 +87,52 @@ class EventStreams:
 
 
 class _Stream:
-    def __init__(
-        self, request: web.Request, response: web.StreamResponse, turn: asyncio.Lock
-    ) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._request = request
         self._response = response
-        self._turn = turn
-        self._loop = asyncio.get_running_loop()
+        self._clock = asyncio.get_running_loop().time
+        self._written = 0.0
 
-    async def run(self, feed: Feed[Version]) -> None:
+    async def run(
+        self,
+        feed: Feed[Version],
+        make: Callable[[Feed[Version]], Awaitable[tuple[Version, bytes]]],
+    ) -> None:
         sent: bytes | None = None
         await self._write(b"retry: 1000\n\n")
         while not self._gone():
-            started = self._loop.time()
-            version, body = await self._make(feed)
+            started = self._clock()
+            version, body = await make(feed)
             if body != sent:
                 head = f"event: page\nid: {version}\ndata: ".encode()
                 await self._write(head + body + b"\n\n")
                 sent = body
-            await asyncio.sleep(max(0.0, started + feed.interval_s - self._loop.time()))
+            await asyncio.sleep(max(0.0, started + feed.interval_s - self._clock()))
             await self._wait(feed, version)
-
-    async def _make(self, feed: Feed[Version]) -> tuple[Version, bytes]:
-        async with self._turn:
-            started = self._loop.time()
-            made = await feed.make()
-            busy_s = self._loop.time() - started
-            await asyncio.sleep(busy_s * (1 / BUSY_SHARE_MAX - 1))
-        return made
 
     async def _wait(self, feed: Feed[Version], version: Version) -> None:
         """Until the version has changed or the client is gone; tell the client that we live."""
         change = asyncio.ensure_future(feed.changed(version))
         try:
-            written = self._loop.time()
             while not change.done() and not self._gone():
                 await asyncio.wait({change}, timeout=_LOOK_S)
-                if self._loop.time() - written > HEARTBEAT_S:
+                if self._clock() - self._written > HEARTBEAT_S:
                     await self._write(b": still here\n\n")
-                    written = self._loop.time()
             if change.done():
                 change.result()
         finally:
             change.cancel()
 
     async def _write(self, data: bytes) -> None:
-        async with asyncio.timeout(WRITE_S_MAX):
-            await self._response.write(data)
+        """Write and wait until the client has taken nearly all of it; ConnectionError if it won't."""
+        try:
+            async with asyncio.timeout(WRITE_S_MAX):
+                await self._response.write(data)
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionAbortedError(f"the client took nothing for {WRITE_S_MAX} s") from None
+        self._written = self._clock()
 
     def _gone(self) -> bool:
         transport = self._request.transport

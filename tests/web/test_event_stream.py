@@ -136,6 +136,19 @@ async def test_a_client_that_does_not_read_holds_nothing_up(
         answer.close()
 
 
+async def test_a_quiet_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.0)
+    reader = shop(0)
+    async with served(reader) as client:
+        answer = await client.get(f"/api/tables/{NAME}/events?window=0")
+        await next_event(answer)
+        for _ in range(2):  # changes elsewhere in the table count as quiet
+            await reader.put(NAME, revenue(MINUTE_MS))
+            async with asyncio.timeout(5):
+                assert await answer.content.readline() == b": still here\n"
+                assert await answer.content.readline() == b"\n"
+
+
 async def test_many_streams_leave_time_for_the_rest() -> None:
     streams, busy_s = EventStreams(), 0.0
 
