@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from app import app
-from app.engine.agent import Stream
+from app import Stream, app
 from app.events.large_order import LargeOrder
 from app.events.order_placed import OrderPlaced
 
@@ -13,7 +12,7 @@ LARGE = 1000.0
 
 
 @app.agent(OrderPlaced)
-async def flag_large_orders(orders: Stream) -> None:
+async def flag_large_orders(orders: Stream[OrderPlaced]) -> None:
     """Emit LargeOrder for every order over a thousand."""
     async for batch in orders:
         batch.emit(LargeOrder, batch.frame.filter(pl.col("amount") > LARGE))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from app import app
-from app.engine.agent import Stream
+from app import Stream, app
 from app.events.payment_failed import PaymentFailed
 from app.events.payment_reminder import PaymentReminder
 
@@ -11,10 +10,9 @@ OTHER_METHOD = {"card": "paypal", "paypal": "card", "transfer": "card", "invoice
 
 
 @app.agent(PaymentFailed)
-async def remind_of_payments(failures: Stream) -> None:
+async def remind_of_payments(failures: Stream[PaymentFailed]) -> None:
     """Write to every customer whose payment has failed, and suggest another method."""
     async for failure in failures.events():
-        assert isinstance(failure, PaymentFailed)
         method = OTHER_METHOD.get(failure.method, "card")
         failures.emit(
             PaymentReminder(

@@ -1,24 +1,55 @@
 """Headrace: a high-throughput, exactly-once stream processor on Kafka.
 
-`app` is the Faust app that `faust -A app worker` starts. It is made when it is first asked for, so that
-importing a part of the package (the engine, a codec) starts nothing.
+`app` is the Faust app that `faust -A app worker` starts, and beside it is the language that users write:
+
+    from app import Event, Stream, Table, app, count, mean, total, tumbling
+
+Each name is looked up when it is first asked for, so that importing a part of the package (the engine, a
+codec) starts nothing.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from app.engine.agent import Stream
+    from app.engine.aggregates import count, maximum, mean, minimum, total
+    from app.engine.table import Table
+    from app.engine.windows import tumbling
+    from app.events.event import Event
     from app.worker import Headrace
 
     app: Headrace
 
-__all__ = ["app"]
+__all__ = [
+    "Event",
+    "Stream",
+    "Table",
+    "app",
+    "count",
+    "maximum",
+    "mean",
+    "minimum",
+    "total",
+    "tumbling",
+]
+
+_PLACES = {
+    "Event": "app.events.event",
+    "Stream": "app.engine.agent",
+    "Table": "app.engine.table",
+    "tumbling": "app.engine.windows",
+    **dict.fromkeys(("count", "maximum", "mean", "minimum", "total"), "app.engine.aggregates"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "app":
-        raise AttributeError(f"module 'app' has no attribute {name!r}")
-    from app.start import create_app
+    if name == "app":
+        from app.start import create_app
 
-    return create_app(globals())
+        return create_app(globals())
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'app' has no attribute {name!r}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import faust
 import structlog
@@ -43,6 +43,8 @@ from app.vitals import Vitals
 from app.web.faust_web import install
 
 log = structlog.get_logger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PURGE_INTERVAL_S = 30.0
 
@@ -92,22 +94,27 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.on_partitions_revoked.connect(self._on_revoked)
         self.on_before_shutdown.connect(self._on_shutdown)
 
-    def agent(self, channel: Any = None, *, name: str | None = None, **options: Any) -> Any:
+    def agent(
+        self, channel: Any = None, *, name: str | None = None, **options: Any
+    ) -> Callable[[Function], Function]:
         """Make an agent of an async function; see the class."""
         if not (isinstance(channel, type) and issubclass(channel, Event)):
-            return super().agent(channel, name=name, **options)
+            decorator: Callable[[Function], Function] = super().agent(channel, name=name, **options)
+            return decorator
 
-        def register(function: AgentFunction) -> AgentFunction:
-            label = name or function.__name__  # type: ignore[attr-defined]
-            if any(agent.name == label for agent in self.columnar_agents):
-                raise ValueError(f"two agents are named {label!r}; give one of them another name=")
-            attempts_max = self.settings.agent_attempts_max
-            runner = AgentRunner(label, channel, function, attempts_max=attempts_max)
-            self.columnar_agents.append(runner)
-            function.__agent__ = runner  # type: ignore[attr-defined]  # app.testing finds it there
+        def register(function: Function) -> Function:
+            self._add_agent(channel, function, name or function.__name__)
             return function
 
         return register
+
+    def _add_agent(self, cls: type[Event], function: AgentFunction, name: str) -> None:
+        if any(agent.name == name for agent in self.columnar_agents):
+            raise ValueError(f"two agents are named {name!r}; give one of them another name=")
+        attempts_max = self.settings.agent_attempts_max
+        runner = AgentRunner(name, cls, function, attempts_max=attempts_max)
+        self.columnar_agents.append(runner)
+        function.__agent__ = runner  # type: ignore[attr-defined] # by which app.testing knows it
 
     def load(self, events: Iterable[type[Event]], *packages: ModuleType) -> None:
         """Find the tables and agents of these packages, and put the engine together."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from app.engine.aggregates import count, total
-from app.engine.table import Table
-from app.engine.windows import tumbling
+from app import Table, count, total, tumbling
 from app.events.customer_orders_counted import CustomerOrdersCounted
 from app.events.order_placed import OrderPlaced
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from app.engine.aggregates import count, maximum, mean
-from app.engine.table import Table
-from app.engine.windows import tumbling
+from app import Table, count, maximum, mean, tumbling
 from app.events.page_viewed import PageViewed
 from app.events.page_views_counted import PageViewsCounted
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from app.engine.aggregates import count, mean, total
-from app.engine.table import Table
-from app.engine.windows import tumbling
+from app import Table, count, mean, total, tumbling
 from app.events.payment_attempted import PaymentAttempted
 from app.events.payment_failure_rate import PaymentFailureRate
 

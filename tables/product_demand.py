@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from app.engine.aggregates import count, maximum, minimum, total
-from app.engine.table import Table
-from app.engine.windows import tumbling
+from app import Table, count, maximum, minimum, total, tumbling
 from app.events.cart_updated import CartUpdated
 from app.events.product_demand_counted import ProductDemandCounted
 

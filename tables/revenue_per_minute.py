@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from app.engine.aggregates import count, maximum, mean, total
-from app.engine.table import Table
-from app.engine.windows import tumbling
+from app import Table, count, maximum, mean, total, tumbling
 from app.events.order_placed import OrderPlaced
 from app.events.revenue_minute_closed import RevenueMinuteClosed
 

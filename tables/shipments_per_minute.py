@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from app.engine.aggregates import count, total
-from app.engine.table import Table
-from app.engine.windows import tumbling
+from app import Table, count, total, tumbling
 from app.events.shipment_sent import ShipmentSent
 from app.events.shipments_counted import ShipmentsCounted
 

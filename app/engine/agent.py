@@ -11,12 +11,14 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
 
 from app.engine.batch import OFFSET, Batch, Emission, Update, frame_of
 from app.engine.table import TIME
 from app.events.event import Event
 
-AgentFunction = Callable[["Stream"], Awaitable[None]]
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+AgentFunction = Callable[["Stream[Any]"], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class AgentReturnedError(RuntimeError):
     """An agent has ended its loop; it must go on for as long as the worker runs."""
 
 
-class Stream:
+class Stream(Generic[AnyEvent]):
     """What an agent iterates: batches, or with `events()` single events of the agent's type."""
 
     def __init__(self) -> None:
@@ -62,11 +64,11 @@ class Stream:
         self._batch = await self._batches.get()
         return self._batch
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[AnyEvent]:
         """Each event as an object of its type, in order; emit from it with `stream.emit(event)`."""
         async for batch in self:
             for self._position, event in enumerate(batch.events()):
-                yield event
+                yield cast(AnyEvent, event)
 
     def emit(self, event: Event) -> None:
         """Stage one event, caused by the one that `events()` has given last.
@@ -110,7 +112,7 @@ class AgentRunner:
         self.cls = cls
         self._function = function
         self._attempts_max = attempts_max
-        self._stream = Stream()
+        self._stream: Stream[Event] = Stream()
         self._task: asyncio.Future[None] | None = None
 
     def fresh(self) -> AgentRunner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.events.event import Event
+from app import Event
 
 
 class CartUpdated(Event, type="cart.updated", topic="carts", key="visitor_id"):

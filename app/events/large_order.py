@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.events.event import Event
+from app import Event
 
 
 class LargeOrder(Event, type="order.large", topic="large-orders", key="customer_id"):

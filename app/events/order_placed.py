@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.events.event import Event
+from app import Event
 
 
 class OrderPlaced(Event, type="order.placed", topic="orders", key="customer_id"):

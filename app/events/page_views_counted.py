@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.events.event import Event
+from app import Event
 
 
 class PageViewsCounted(Event, type="page.views_counted", topic="page-view-counts", key="page"):

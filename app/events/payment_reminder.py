@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.events.event import Event
+from app import Event
 
 
 class PaymentReminder(Event, type="payment.reminder", topic="payment-reminders", key="customer_id"):
