@@ -18,6 +18,8 @@ from app.engine.table import TIME
 from app.events.event import Event
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
+_REASON_LENGTH_MAX = 1000
+
 AgentFunction = Callable[["Stream[Any]"], Awaitable[None]]
 
 
@@ -120,13 +122,22 @@ class AgentRunner:
         return AgentRunner(self.name, self.cls, self._function, attempts_max=self._attempts_max)
 
     async def run(self, batch: Batch) -> Outcome:
-        """Let the agent work on a batch; what it fails on is told, the rest goes through."""
+        """Let the agent work on a batch; what it fails on is told, the rest goes through.
+
+        Stopped meanwhile, it gives an empty outcome. Cancelled, it leaves the agent stopped.
+        """
         outcome = Outcome()
         pending = [(batch.part(0, len(batch)), 1)]
         while pending:
             part, attempt = pending.pop()
             part.agent = self.name
-            error = await self._try(part)
+            try:
+                error = await self._try(part)
+            except _StoppedError:
+                return Outcome()
+            except asyncio.CancelledError:
+                await self.stop()
+                raise
             if error is None:
                 outcome.emissions += part.emissions
                 outcome.updates += part.updates
@@ -136,9 +147,8 @@ class AgentRunner:
             elif attempt < self._attempts_max:
                 pending.append((part.part(0, 1), attempt + 1))
             else:
-                reason = f"{type(error).__name__}: {error}"
                 trace = "".join(traceback.format_exception(error))
-                outcome.failures.append(Failure(int(part.rows[0]), reason, trace, attempt))
+                outcome.failures.append(Failure(int(part.rows[0]), _reason(error), trace, attempt))
         return outcome
 
     async def stop(self) -> None:
@@ -150,16 +160,17 @@ class AgentRunner:
 
     async def _try(self, batch: Batch) -> Exception | None:
         """Give the agent one batch; the error that it ended with, or None."""
-        if self._task is None or self._task.done():
+        task = self._task
+        if task is None or task.done():
             self._stream = Stream()
-            self._task = asyncio.ensure_future(self._function(self._stream))
-            await self._until_done(self._task)  # it asks for its first batch
-        if not self._task.done():
+            task = self._task = asyncio.ensure_future(self._function(self._stream))
+            await self._until_done(task)  # it asks for its first batch
+        if not task.done():
             await self._stream.deliver(batch)
-            await self._until_done(self._task)
-        if not self._task.done():
+            await self._until_done(task)
+        if not task.done():
             return None
-        error = None if self._task.cancelled() else self._task.exception()
+        error = None if task.cancelled() else task.exception()
         if error is None:
             return AgentReturnedError(
                 f"agent {self.name} has returned; let it loop over its stream for ever"
@@ -174,3 +185,18 @@ class AgentRunner:
             await asyncio.wait([task, done], return_when=asyncio.FIRST_COMPLETED)
         finally:
             done.cancel()
+        if self._task is not task:
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """The agent was stopped while it was at work."""
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line, whatever its text may be."""
+    try:
+        text = str(error)
+    except Exception as second:
+        text = f"(its text cannot be had: {type(second).__name__})"
+    return f"{type(error).__name__}: {text}"[:_REASON_LENGTH_MAX]

@@ -59,7 +59,9 @@ def late_event(
 
 
 def _original(topic: str, records: Records, row: int, facts: dict[str, str]) -> Record:
-    added = [(PREFIX + name, value.encode()) for name, value in facts.items()]
+    added = [  # an error's text may hold halves of characters, which UTF-8 has not
+        (PREFIX + name, value.encode(errors="backslashreplace")) for name, value in facts.items()
+    ]
     return Record(
         topic,
         records.key(row),

@@ -117,6 +117,17 @@ def test_a_restart_loses_nothing_and_doubles_nothing(lose_store: bool) -> None:
         assert driver.late(revenue_per_minute) == [order(1)]
 
 
+def test_an_error_with_half_a_character_becomes_a_dead_letter() -> None:
+    async def agent(orders: Stream) -> None:
+        async for _ in orders:
+            raise ValueError("\ud800")
+
+    with Driver(agents=[AgentRunner("agent", OrderPlaced, agent)]) as driver:
+        driver.send(order(1))
+        (letter,) = driver.dead_letters()
+        assert letter.reason == r"ValueError: \ud800"
+
+
 async def refuse_france(orders: Stream) -> None:
     async for batch in orders:
         if "FR" in batch.frame["country"]:
