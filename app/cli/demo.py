@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import fcntl
 import logging
+import re
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +34,7 @@ from app.shop.scene import Scene, set_up
 from app.shop.totals import TotalsError, read_totals
 from app.shop.verdict import judge, unchecked
 
+WORKER_READY = re.compile(r"worker\.ready .*\bweb=(http://\S+)")
 WORKER_START_S_MAX = 90.0
 STANDSTILL_S_MAX = 60.0
 """Lag that does not shrink for this long is given up on."""
@@ -128,16 +129,13 @@ class _Demo:
         scene = set_up(self._settings, servers, self._app_id, progress)
         outputs = scene.read_outputs(keep=self._options.seconds is not None)
         with closing(outputs):
-            worker, address = self._start_worker(servers)
-            with worker:
-                self._wait_until_ready(worker, address)
+            with self._start_worker(servers) as worker:
+                address = self._wait_until_ready(worker)
                 self._introduce(servers, address)
                 return self._show(scene, progress, outputs, worker, address)
 
-    def _start_worker(self, servers: str) -> tuple[Child, str]:
-        host = self._settings.web_host
-        port = _free_port(host, self._settings.web_port)
-        worker = Child(
+    def _start_worker(self, servers: str) -> Child:
+        return Child(
             "worker",
             [sys.executable, "-m", "faust", "-A", "app", "worker"],
             {
@@ -145,12 +143,11 @@ class _Demo:
                 "HEADRACE_APP_ID": self._app_id,
                 "HEADRACE_DATA_DIR": str(self._folder),
                 "HEADRACE_WEB_ENABLED": "true",
-                "HEADRACE_WEB_PORT": str(port),
                 "HEADRACE_LOG_FORMAT": "console",
+                "HEADRACE_LOG_LEVEL": "info",
             },
             self._folder / "worker.log",
         )
-        return worker, f"http://{host}:{port}"
 
     def _start_shop(self, servers: str) -> Child:
         options = self._options
@@ -166,13 +163,18 @@ class _Demo:
     def _totals_path(self) -> Path:
         return self._folder / "totals.jsonl"
 
-    def _wait_until_ready(self, worker: Child, address: str) -> None:
+    def _wait_until_ready(self, worker: Child) -> str:
+        """The address of the worker's pages, as it says itself: a taken port is stepped around."""
         deadline = time.monotonic() + WORKER_START_S_MAX
-        while not ready(address):
+        while True:
             worker.check()
+            said = WORKER_READY.search(worker.log_path.read_text(errors="replace"))
+            if said is not None and ready(said[1]):
+                return said[1]
             if time.monotonic() > deadline:
                 raise DemoError(
-                    f"the worker was not ready within {WORKER_START_S_MAX:.0f} s; its log: {worker.log_path}"
+                    f"the worker was not ready within {WORKER_START_S_MAX:.0f} s; its log: "
+                    f"{worker.log_path}"
                 )
             time.sleep(0.1)
 
@@ -273,17 +275,6 @@ def _clear(progress: Progress, folder: Path) -> None:
 def _check_outputs(outputs: Outputs) -> None:
     if outputs.error is not None:
         raise DemoError(f"the derived events cannot be read: {outputs.error}")
-
-
-def _free_port(host: str, wanted: int, *, tries: int = 100) -> int:
-    """The first port from `wanted` on that nobody listens on."""
-    for port in range(wanted, min(wanted + tries, 65_536)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind((host, port))
-                return port
-    raise DemoError(f"no port from {wanted} on is free on {host}; set HEADRACE_WEB_PORT")
 
 
 def _interrupt(_number: int, _frame: Any) -> NoReturn:
