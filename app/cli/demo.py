@@ -128,11 +128,10 @@ class _Demo:
         """Set up, start the worker, let the shop run."""
         scene = set_up(self._settings, servers, self._app_id, progress)
         outputs = scene.read_outputs(keep=self._options.seconds is not None)
-        with closing(outputs):
-            with self._start_worker(servers) as worker:
-                address = self._wait_until_ready(worker)
-                self._introduce(servers, address)
-                return self._show(scene, progress, outputs, worker, address)
+        with closing(outputs), self._start_worker(servers) as worker:
+            address = self._wait_until_ready(worker)
+            self._introduce(servers, address)
+            return self._show(scene, progress, outputs, worker, address)
 
     def _start_worker(self, servers: str) -> Child:
         return Child(
