@@ -138,6 +138,9 @@ class Publisher:
         Gives the next changelog offset per (table, partition) that was written.
         Raises AbortedError when nothing of it holds, FencedError when this worker must stop.
         """
+        if membership.generation < 0 or not membership.member:
+            # Kafka would take such a commit for one of a lone consumer, and not check the group at all
+            raise AbortedError("this worker is not a member of its group now")
         self._count += 1
         tag = f"{self._transactional_id}/{self._count}"
         offsets: Offsets = {}

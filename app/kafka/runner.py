@@ -33,6 +33,7 @@ from app.kafka.takeover import FirstOffsets, Takeover, take_over
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
+_BACKOFF_S_MAX = 1.0
 
 
 class ConsumerControl(Protocol):
@@ -138,6 +139,7 @@ class Runner:
         self._failures = 0
         self.assigned = False
         self.restored = False
+        self._leaving = False
         self._waiting_since: float | None = None
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
@@ -179,7 +181,11 @@ class Runner:
         """Give all partitions up: what is staged is published first if that is still possible."""
         if not self.restored:
             return
-        await self.checkpoint()
+        self._leaving = True  # an abort must not seek now: the consumer waits for us
+        try:
+            await self.checkpoint()
+        finally:
+            self._leaving = False
         async with self._checkpointing:
             self.assigned = self.restored = False
             self._waiting_since = None
@@ -378,13 +384,15 @@ class Runner:
         self.last_error = reason
         self._observer.checkpoint_failed(reason)
         log.warning("checkpoint.aborted", reason=reason, in_a_row=self._failures)
-        await asyncio.sleep(min(5.0, 0.05 * 2 ** min(self._failures, 7)))
+        if not self._leaving:
+            await asyncio.sleep(min(_BACKOFF_S_MAX, 0.05 * 2 ** min(self._failures, 7)))
         await self._rewind()
 
     async def _rewind(self) -> None:
         self.processor.reset(self._committed)
         self._room.set()
-        await self._consumer.rewind(self._committed)
+        if not self._leaving:
+            await self._consumer.rewind(self._committed)
 
     async def close(self) -> None:
         """Publish what is staged, and give up threads and connections."""

@@ -104,6 +104,7 @@ heard = app.Table(f"{PREFIX}-heard", default=int, partitions=1)
 @app.agent(words)
 async def shout(stream):
     """Answer each word in capitals, with how often it has been heard."""
+    await shouts.maybe_declare()
     async for word in stream:
         heard[word] += 1
         await shouts.send(value=f"{word.upper()} {heard[word]}".encode())
