@@ -35,6 +35,7 @@ from app.shop.totals import TotalsError, read_totals
 from app.shop.verdict import judge, unchecked
 
 WORKER_READY = re.compile(r"worker\.ready .*\bweb=(http://\S+)")
+BROKER_ANSWER_S_MAX = 10.0
 WORKER_START_S_MAX = 90.0
 STANDSTILL_S_MAX = 60.0
 """Lag that does not shrink for this long is given up on."""
@@ -108,7 +109,9 @@ class _Demo:
         with ExitStack() as stack:
             stack.enter_context(_only_demo(self._root))
             servers = self._settings.broker
-            if not servers:
+            if servers:
+                _reach(servers)
+            else:
                 broker = stack.enter_context(ensure_broker(self._settings.data_dir, log=_say))
                 servers = broker.bootstrap_servers
             for folder in self._root.glob("demo-*"):  # of demos that were killed or went wrong
@@ -130,7 +133,7 @@ class _Demo:
         outputs = scene.read_outputs(keep=self._options.seconds is not None)
         with closing(outputs), self._start_worker(servers) as worker:
             address = self._wait_until_ready(worker)
-            self._introduce(servers, address)
+            self._introduce(scene, address)
             return self._show(scene, progress, outputs, worker, address)
 
     def _start_worker(self, servers: str) -> Child:
@@ -177,9 +180,14 @@ class _Demo:
                 )
             time.sleep(0.1)
 
-    def _introduce(self, servers: str, address: str) -> None:
+    def _introduce(self, scene: Scene, address: str) -> None:
         _say(f"tables:  {address}/")
-        _say(f"broker:  {servers}   application: {self._app_id}   log: {self._folder}/worker.log")
+        _say(
+            f"broker:  {scene.servers}   application: {self._app_id}   log: {self._folder}/worker.log"
+        )
+        if self._settings.broker:
+            topics = sorted({topic for topic, _ in scene.sources} | set(scene.derived))
+            _say(f"this demo writes to these topics of your cluster: {', '.join(topics)}")
         if self._options.seconds is None:
             _say("Ctrl-C stops everything")
 
@@ -231,11 +239,8 @@ class _Demo:
             time.sleep(0.5)
         for table in unchecked(scene):
             _say(f"demo: table {table} is not checked: the shop has no totals for it")
-        for difference in finding.differences[:DIFFERENCES_SHOWN_MAX]:
+        for difference in finding.shown(DIFFERENCES_SHOWN_MAX):
             _say(f"demo: {difference}")
-        hidden = len(finding.differences) - DIFFERENCES_SHOWN_MAX
-        if hidden > 0:
-            _say(f"demo: and {hidden} more differences")
         tail = f", {len(finding.differences)} differences" if finding.differences else ""
         _say(
             f"demo: {line.events_in} events in, {outputs.derived.total()} derived events out, "
@@ -269,6 +274,16 @@ def _clear(progress: Progress, folder: Path) -> None:
     with suppress(KafkaException):
         progress.forget()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reach(servers: str) -> None:
+    """DemoError: the user's own cluster does not answer."""
+    try:
+        Progress(servers, "").reach(BROKER_ANSWER_S_MAX)
+    except KafkaException as error:
+        raise DemoError(
+            f"no answer from Kafka at {servers}: {error.args[0].str()}; is HEADRACE_BROKER right?"
+        ) from error
 
 
 def _check_outputs(outputs: Outputs) -> None:

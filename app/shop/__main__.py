@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SLICE_MS = 100
-SLICE_EVENTS_AT_MAX = 10_000
+SLICE_EVENTS_AT_MAX = 20_000
 BEHIND_S_MAX = 5.0
 """A generator that is further behind its rate leaves out what it has missed."""
 PARTITIONS_TIMEOUT_S = 10

@@ -28,6 +28,11 @@ class Finding:
         self.lost += other.lost
         self.differences += other.differences
 
+    def shown(self, count: int) -> list[str]:
+        """The first differences, and how many more there are."""
+        hidden = len(self.differences) - count
+        return self.differences[:count] + ([f"and {hidden} more differences"] if hidden > 0 else [])
+
 
 def expected_rows(book: Book, windows: Iterable[WindowTotals]) -> pl.DataFrame:
     """The rows that the table must have: window_start, the keys, the figures as floats."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -59,7 +60,8 @@ class LiveLine:
         self._history = [item for item in self._history if now - item[0] < RATE_SPAN_S]
         self._history.append((now, self.events_in))
         if self._terminal:
-            self._write(f"\r{self._text()}\x1b[K")
+            width = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be overwritten
+            self._write(f"\r{self._text()[:width]}\x1b[K")
         elif now - self._printed_at >= PRINT_INTERVAL_S:
             self._printed_at = now
             self._write(f"{self._text()}\n")
@@ -79,9 +81,8 @@ class LiveLine:
         rate = (last - first) / (last_at - first_at) if last_at > first_at else 0.0
         outputs = self._outputs
         return (
-            f"{self.events_in:,} events in, {outputs.derived.total():,} derived out, "
-            f"{outputs.late.total():,} late, {outputs.dead:,} dead, "
-            f"lag {self.lag:,}, {rate:,.0f} events/s"
+            f"{self.events_in:,} events in ({rate:,.0f}/s), {outputs.derived.total():,} derived out, "
+            f"lag {self.lag:,}, {outputs.late.total():,} late, {outputs.dead:,} dead"
         )
 
     def _write(self, text: str) -> None:

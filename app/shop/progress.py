@@ -26,6 +26,10 @@ class Progress:
         self._group = group
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
 
+    def reach(self, timeout_s: float) -> None:
+        """Return when Kafka answers."""
+        self._admin.list_topics(timeout=timeout_s)
+
     def ends(self, partitions: Collection[tuple[str, int]]) -> Offsets:
         """The offset that the next record of each partition will get."""
         wanted = {TopicPartition(*here): OffsetSpec.latest() for here in partitions}
