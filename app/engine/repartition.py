@@ -20,7 +20,8 @@ class Sender:
     """Sends one source partition's partials of one table to the partitions of the repartition topic.
 
     Progress alone is sent only when it can matter: when stream time has passed the close of another
-    window, or the partition has become idle.
+    window, or the partition has become idle. Of several records with partials only the last one tells the
+    progress: what comes with the others must be there before it closes windows.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Sender:
         self._partition = partition
         self._count = partition_count
         self._bytes_max = bytes_max
-        self._told: list[tuple[int | None, bool] | None] = [None] * partition_count
+        self._told: list[Progress | None] = [None] * partition_count
 
     def records(self, merged: pl.DataFrame | None, progress: Progress) -> Iterator[Record]:
         """The records of one checkpoint. merged: partials, one row per window and key."""
@@ -44,22 +45,22 @@ class Sender:
                 .partition_by("_partition", as_dict=True)
                 .items()
             }
-        news = (self._closed_to(progress), progress.idle)
         for target_partition in range(self._count):
             part = parts.get(target_partition)
-            chunks = [] if part is None else segment.encode(part, self._bytes_max)
-            if not chunks and self._told[target_partition] != news:
-                chunks = [b""]
-            if chunks:
-                self._told[target_partition] = news
-            for chunk in chunks:
-                yield self._record(target_partition, chunk, progress)
+            told = self._told[target_partition]
+            if part is None and told is not None and self._matters(told) == self._matters(progress):
+                continue
+            *others, last = [b""] if part is None else segment.encode(part, self._bytes_max)
+            for chunk in others:
+                yield self._record(target_partition, chunk, Progress(told.time if told else None))
+            yield self._record(target_partition, last, progress)
+            self._told[target_partition] = progress
 
-    def _closed_to(self, progress: Progress) -> int | None:
-        if progress.time is None:
-            return None
+    def _matters(self, progress: Progress) -> tuple[int | None, bool]:
+        """How far windows are closed by it, and whether it holds others back."""
         window = self._table.window
-        return window.pane_of(progress.time - window.grace_ms)
+        time = progress.time
+        return None if time is None else window.pane_of(time - window.grace_ms), progress.idle
 
     def _record(self, partition: int, value: bytes, progress: Progress) -> Record:
         headers = [

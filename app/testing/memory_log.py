@@ -64,13 +64,14 @@ class MemoryLog:
 
     A reader sees what Kafka shows a read-committed one: the bytes of aborted transactions are there,
     and are named in `Fetch.aborted`. A transaction becomes visible in one step, so there is never an
-    open one to wait for.
+    open one to wait for. batch_records_max: of the record batches of a transaction; None: one per partition.
     """
 
-    def __init__(self, partitions: int = 1) -> None:
+    def __init__(self, partitions: int = 1, *, batch_records_max: int | None = None) -> None:
         if partitions < 1:
             raise ValueError(f"a topic has at least 1 partition, not {partitions}")
         self.partitions = partitions
+        self._batch_records_max = batch_records_max
         self.committed: dict[TopicPartition, tuple[int, str]] = {}
         self._batches: dict[TopicPartition, list[_Stored]] = defaultdict(list)
         self._ends: dict[TopicPartition, int] = defaultdict(int)
@@ -162,7 +163,11 @@ class MemoryLog:
         self._aborted[(topic, partition)] = []
 
     def _transact(self, here: TopicPartition, part: _Part, *, committed: bool) -> None:
-        self._store(here, encode(part.records, self._ends[here], producer=_PRODUCER), part.arrivals)
+        step = self._batch_records_max or len(part.records)
+        for first in range(0, len(part.records), step):
+            records = part.records[first : first + step]
+            data = encode(records, self._ends[here], producer=_PRODUCER)
+            self._store(here, data, part.arrivals[first : first + step])
         marker = transaction_marker(self._ends[here], _PRODUCER, committed=committed)
         self._store(here, marker, [next(self._arrivals)])
 

@@ -15,21 +15,22 @@ from app.engine.windows import Tumbling
 from app.engine.work import Sizes
 from tests.engine.oracle import expect
 from tests.engine.sales import KEYS, Sale, sales, table, windows
+from tests.engine.segments import segments_of
 from tests.engine.workbench import Workbench, counted
 
-PARTITIONS = 3
+PARTITIONS_MAX = 3
 BASES = [0, -35, 1_700_000_000_000, 2**53, -(2**59), 2**60]
 
 Step = tuple[Any, ...]
 """The name of a method of the workbench, and what it is given."""
 
 
-def sends(base: int) -> st.SearchStrategy[Step]:
+def sends(base: int, partitions: int) -> st.SearchStrategy[Step]:
     """Some events into one partition, each in a record batch of its own."""
     events = st.lists(
         st.tuples(st.integers(0, 80).map(lambda time: base + time), sales), min_size=1, max_size=4
     )
-    return st.tuples(st.just("send"), st.integers(0, PARTITIONS - 1), events)
+    return st.tuples(st.just("send"), st.integers(0, partitions - 1), events)
 
 
 reads = st.tuples(st.just("read"), st.integers(0, 20), st.integers(1, 4), st.booleans())
@@ -41,6 +42,7 @@ accidents: st.SearchStrategy[Step] = st.sampled_from(
         ("finish",),
         ("abort",),
         ("settle",),
+        ("creep",),
         ("compact",),
         ("die_after_commit",),
         ("restart", False),
@@ -50,15 +52,19 @@ accidents: st.SearchStrategy[Step] = st.sampled_from(
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Step]:
-    """Events in any order of time, and what happens between them; at the end time may pass everywhere."""
+def histories(draw: st.DrawFn) -> tuple[int, list[Step]]:
+    """How many partitions; events in any order of time and what happens between them.
+
+    At the end time may pass on all partitions.
+    """
     base = draw(st.sampled_from(BASES))
-    send = sends(base)
+    partitions = draw(st.integers(1, PARTITIONS_MAX))
+    send = sends(base, partitions)
     steps = draw(st.lists(st.one_of(send, send, reads, reads, accidents), min_size=10, max_size=60))
     if draw(st.booleans()):
         last = base + draw(st.integers(81, 200))
-        steps += [("send", number, [(last, Sale(shop="last"))]) for number in range(PARTITIONS)]
-    return steps
+        steps += [("send", number, [(last, Sale(shop="last"))]) for number in range(partitions)]
+    return partitions, steps
 
 
 tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_size=2).map(
@@ -66,15 +72,24 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
 )
 
 
-@settings(max_examples=80)
-@given(tables=tables, history=histories(), fan_in=st.integers(2, 4))
-def test_tables(tables: list[Table], history: list[Step], fan_in: int) -> None:
-    bench = Workbench(tables, PARTITIONS, Sizes(fan_in=fan_in))
-    once = Workbench(tables, PARTITIONS)
+@settings(max_examples=60)
+@given(
+    tables=tables,
+    history=histories(),
+    fan_in=st.integers(2, 4),
+    rows_max=st.sampled_from([1, 2, 1000]),
+)
+def test_tables(
+    tables: list[Table], history: tuple[int, list[Step]], fan_in: int, rows_max: int
+) -> None:
+    partitions, steps = history
+    bench = Workbench(tables, partitions, Sizes(fan_in=fan_in), batch_records_max=1)
+    once = Workbench(tables, partitions)
     try:
-        for name, *given in history:
-            getattr(bench, name)(*given)
-        bench.settle()
+        with segments_of(rows_max):
+            for name, *given in steps:
+                getattr(bench, name)(*given)
+            bench.settle()
         for partition, entries in enumerate(bench.sent):
             once.send(partition, entries)
         once.settle()

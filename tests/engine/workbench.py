@@ -32,9 +32,10 @@ class Workbench:
     partitions: int = 1
     sizes: Sizes = field(default_factory=Sizes)
     store: Store = field(default_factory=MemoryStore)
+    batch_records_max: int | None = None
 
     def __post_init__(self) -> None:
-        self.log = MemoryLog(self.partitions)
+        self.log = MemoryLog(self.partitions, batch_records_max=self.batch_records_max)
         self.sent: list[list[Entry]] = [[] for _ in range(self.partitions)]
         self.computed: list[Work] = []
         self.worker = self._new_worker()
@@ -91,6 +92,13 @@ class Workbench:
         for table in self.tables:
             for partition in range(self.partitions):
                 self.log.compact(names.changelog_topic("test", table.name), partition)
+
+    def creep(self) -> None:
+        """Read on as slowly as can be: a checkpoint after each record batch."""
+        self.finish()
+        for here in self.worker.partitions:
+            while self.worker.step(*here, batches_max=1):
+                self.worker.checkpoint()
 
     def settle(self) -> None:
         """Read and publish all there is."""
