@@ -53,7 +53,8 @@ class Vitals:
             for here, position in positions.items()
             if (end := self._ends(here)) is not None
         }
-        self._set_gauges(lags)
+        if runner.restored:
+            self._set_gauges(lags)
         stall = self._watchdog.observe(
             assigned=runner.restored, positions=positions, lags=lags, last_error=runner.last_error
         )

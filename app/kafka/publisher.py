@@ -25,6 +25,11 @@ _quiet.setLevel(logging.CRITICAL)
 
 Offsets = dict[tuple[str, int], int]
 
+# Kafka fences a producer also when it has aborted its transaction for being open too long, which a
+# broker's restart can bring about: only one that is fenced again and again has a rival.
+_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+_FENCED_MAX = 5
+
 
 class AbortedError(Exception):
     """The transaction did not commit; nothing of it is visible."""
@@ -84,6 +89,7 @@ class Publisher:
         self._producer: Producer | None = None
         self._reader: Consumer | None = None
         self._count = 0
+        self._fenced = 0
 
     def open(self) -> None:
         """Fence and finish whatever an earlier producer of this id has left. FencedError, KafkaException."""
@@ -146,6 +152,7 @@ class Publisher:
         offsets: Offsets = {}
         try:
             self._transact(checkpoint, membership, tag, offsets)
+            self._fenced = 0
         except KafkaException as error:
             self._settle(error, checkpoint, tag)
         return offsets
@@ -174,11 +181,9 @@ class Publisher:
         """Find out what became of a transaction that ended in an error; returns if it has committed."""
         cause: KafkaError = error.args[0]
         log.warning("checkpoint.failed", error=cause.str(), code=cause.name())
-        if cause.code() in (
-            KafkaError._FENCED,
-            KafkaError.PRODUCER_FENCED,
-            KafkaError.INVALID_PRODUCER_EPOCH,
-        ):
+        fenced = cause.code() in _FENCED
+        self._fenced = self._fenced + 1 if fenced else 0
+        if self._fenced > _FENCED_MAX:
             raise FencedError(
                 f"another worker uses the transactional id {self._transactional_id!r}; "
                 "give each worker its own HEADRACE_WORKER_ID"

@@ -1,9 +1,11 @@
-"""Writes the test application's sales, and keeps the answer: a plain model of what must come out."""
+"""Writes the test application's sales, and models what must come out of them."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
 
 import orjson
 from confluent_kafka import Producer
@@ -11,6 +13,8 @@ from confluent_kafka import Producer
 USERS, COUNTRIES = 200, ("DE", "FR", "IT", "PL", "SE")
 START_MS = 1_790_000_000_000
 SIZE_MS = 5_000
+CLOSER = "XX"
+"""The country of the sales that come later and let all windows close."""
 POISON = -1
 """The amount that the test application's agent fails on."""
 
@@ -33,8 +37,6 @@ class Sales:
         self.sequence = 0
         self._now = START_MS
         self.amounts: dict[int, int] = {}
-        self.by_user: dict[tuple[str, int], list[int]] = defaultdict(list)
-        self.by_country: dict[tuple[str, int], list[int]] = defaultdict(list)
 
     def write(self, count: int, *, amount: int | None = None) -> None:
         """Write sales; event time moves on by about 1 ms per sale."""
@@ -56,7 +58,7 @@ class Sales:
         """One sale an hour later in each partition: all earlier windows can close."""
         later = self._now + 3_600_000
         for partition in range(partitions):
-            self._one(f"closer-{partition}", "XX", 0, later, partition=partition)
+            self._one(f"closer-{partition}", CLOSER, 0, later, partition=partition)
         self.flush()
 
     def _one(self, user: str, country: str, amount: int, at: int, partition: int = -1) -> None:
@@ -77,25 +79,23 @@ class Sales:
                 self._producer.poll(0.1)
         self.amounts[self.sequence] = amount
         self.sequence += 1
-        window = at // SIZE_MS * SIZE_MS
-        self.by_user[(user, window)].append(amount)
-        self.by_country[(country, window)].append(amount)
 
-    def expected_users(self) -> dict[tuple[str, int], tuple[int, int, int]]:
-        """(user, window) to (sales, amount, largest), of the windows that have closed."""
-        return {
-            key: (len(amounts), sum(amounts), max(amounts))
-            for key, amounts in self.by_user.items()
-            if not key[0].startswith("closer-")
-        }
 
-    def expected_countries(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """(country, window) to (sales, amount), of the windows that have closed."""
-        return {
-            key: (len(amounts), sum(amounts))
-            for key, amounts in self.by_country.items()
-            if key[0] != "XX"
-        }
+class Model:
+    """What must come out of these sales: a plain computation. Closing sales leave their windows open."""
+
+    def __init__(self, sales: Iterable[dict[str, Any]]) -> None:
+        users: dict[tuple[str, int], list[int]] = defaultdict(list)
+        countries: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self.sales: Counter[tuple[int, int]] = Counter()
+        for sale in sales:
+            window = sale["at"] // SIZE_MS * SIZE_MS
+            self.sales[(sale["sequence"], sale["amount"])] += 1
+            if sale["country"] != CLOSER:
+                users[(sale["user"], window)].append(sale["amount"])
+                countries[(sale["country"], window)].append(sale["amount"])
+        self.users = {key: (len(item), sum(item), max(item)) for key, item in users.items()}
+        self.countries = {key: (len(item), sum(item)) for key, item in countries.items()}
 
 
 def only_once(pairs: list[tuple[object, object]]) -> dict[object, object]:
