@@ -87,8 +87,8 @@ def test_tables(
     once = Workbench(tables, partitions)
     try:
         with segments_of(rows_max):
-            for name, *given in steps:
-                getattr(bench, name)(*given)
+            for name, *arguments in steps:
+                getattr(bench, name)(*arguments)
             bench.settle()
         for partition, entries in enumerate(bench.sent):
             once.send(partition, entries)

@@ -38,6 +38,7 @@ class Workbench:
         self.log = MemoryLog(self.partitions, batch_records_max=self.batch_records_max)
         self.sent: list[list[Entry]] = [[] for _ in range(self.partitions)]
         self.computed: list[Work] = []
+        self.watermarks: dict[int, int] = {}
         self.worker = self._new_worker()
 
     def send(self, partition: int, entries: Sequence[Entry]) -> None:
