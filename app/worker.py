@@ -33,7 +33,7 @@ from app.kafka.offsets import PartitionEnds
 from app.kafka.publisher import Membership, Publisher
 from app.kafka.purge import Purge
 from app.kafka.runner import Pace, Runner
-from app.kafka.topics import ensure_topics, needs
+from app.kafka.topics import TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
 from app.settings import Settings
@@ -171,7 +171,10 @@ class Headrace(faust.App):  # type: ignore[misc]
         assert self._slot is not None
         self._partition_counts = ensure_topics(
             servers,
-            needs(settings.app_id, self.catalogue, self.columnar_tables),
+            [
+                *needs(settings.app_id, self.catalogue, self.columnar_tables),
+                *self._ordinary_topics(),
+            ],
             partitions=settings.topic_partitions,
             replication=settings.topic_replication,
         )
@@ -180,6 +183,24 @@ class Headrace(faust.App):  # type: ignore[misc]
             block_cache_mb=settings.rocksdb_block_cache_mb,
             write_buffer_mb=settings.rocksdb_write_buffer_mb,
         )
+
+    def _ordinary_topics(self) -> list[TopicNeed]:
+        """The topics of ordinary Faust agents and tables: made before Faust assigns partitions, so that a
+        fresh start does not pass over them."""
+        channels = [agent.channel for agent in self.agents.values()]
+        wanted = [
+            TopicNeed(name, partitions=channel.partitions)
+            for channel in channels
+            if isinstance(channel, faust.Topic)
+            for name in channel.topics
+            if name not in transport.columnar
+        ]
+        changelogs = [table.changelog_topic for table in self.tables.values()]
+        compact = {"cleanup.policy": "compact"}
+        return wanted + [
+            TopicNeed(topic.get_topic_name(), partitions=topic.partitions, config=compact)
+            for topic in changelogs
+        ]
 
     async def on_start(self) -> None:
         """Make the runner, on the loop that it will run on."""

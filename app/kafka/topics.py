@@ -26,10 +26,14 @@ class TopicError(RuntimeError):
 
 @dataclass(frozen=True)
 class TopicNeed:
-    """A topic that must be there. like: the topic whose number of partitions it must have."""
+    """A topic that must be there.
+
+    like: the topic whose number of partitions it must have. partitions: to make it with; None: the default.
+    """
 
     name: str
     like: str | None = None
+    partitions: int | None = None
     config: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -42,11 +46,13 @@ def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[To
     for table in tables:
         wanted.append(TopicNeed(names.late_topic(app_id, table.name), config=roomy))
         changelog = names.changelog_topic(app_id, table.name)
-        wanted.append(TopicNeed(changelog, table.topic, {"cleanup.policy": "compact"}))
+        wanted.append(TopicNeed(changelog, table.topic, config={"cleanup.policy": "compact"}))
         if not table.aligned:
             # never deleted by age: what is not yet counted must not be lost; read records are deleted by us
             keep = {"retention.ms": "-1", "retention.bytes": "-1"}
-            wanted.append(TopicNeed(names.repartition_topic(app_id, table.name), table.topic, keep))
+            wanted.append(
+                TopicNeed(names.repartition_topic(app_id, table.name), table.topic, config=keep)
+            )
     return wanted
 
 
@@ -70,7 +76,7 @@ def ensure_topics(
     counts: dict[str, int] = {}
     missing: list[NewTopic] = []
     for need in wanted:
-        count = counts[need.like] if need.like else partitions
+        count = counts[need.like] if need.like else need.partitions or partitions
         counts[need.name] = found.get(need.name, count)
         if need.name not in found:
             missing.append(NewTopic(need.name, count, replication, config=dict(need.config)))
