@@ -29,7 +29,7 @@ SOURCES: tuple[type[Event], ...] = (
     ShipmentSent,
 )
 
-_VIEW_SHARE, _CART_SHARE = 0.7, 0.19  # of what visitors do; the rest are orders
+_SHARES = (0.7, 0.19, 0.11)  # of what visitors do: views, carts, orders
 _SECOND_TRY_FAILS = 0.4
 
 Frames = dict[type[Event], pl.DataFrame]
@@ -57,13 +57,11 @@ class Traffic:
         """About `count` events with times in [start_ms, end_ms): per type, in the order of time."""
         due = self._due(end_ms)
         fresh = max(0, count - sum(map(len, due.values())))
-        views = round(fresh * _VIEW_SHARE)
-        carts = round(fresh * _CART_SHARE)
+        views, carts, orders = self._random.multinomial(fresh, _SHARES).tolist()
         visitors = self._some(shop.VISITOR_COUNT, fresh)
         frames: Frames = {PageViewed: self._views(self._times(start_ms, end_ms, views), visitors)}
         frames[CartUpdated] = self._carts(self._times(start_ms, end_ms, carts), visitors)
-        orders = self._times(start_ms, end_ms, fresh - views - carts)
-        frames[OrderPlaced] = self._place(orders, visitors)
+        frames[OrderPlaced] = self._place(self._times(start_ms, end_ms, orders), visitors)
         return {**frames, **due}
 
     def _times(self, start_ms: int, end_ms: int, count: int) -> np.ndarray:
