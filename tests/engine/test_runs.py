@@ -1,0 +1,126 @@
+"""The state of a window is a stack of runs, merged by size class; store and changelog agree on it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.engine.store import Store
+from app.engine.table import Table
+from app.engine.table_partition import META_KEY
+from app.engine.windows import Tumbling, tumbling
+from app.engine.work import Sizes
+from app.state.rocksdb_store import RocksDBStore
+from tests.engine.sales import Sale, sales, table
+from tests.engine.segments import segments_of
+from tests.engine.workbench import Workbench
+
+
+@pytest.mark.parametrize("fan_in", [2, 3, 8])
+def test_the_runs_of_a_window_stay_few(fan_in: int) -> None:
+    item = table("sales", ("shop",), tumbling(1000))
+    bench = Workbench([item], sizes=Sizes(fan_in=fan_in))
+    count = 100
+    for number in range(count):
+        bench.send(0, [(number, Sale(shop=f"shop {number % 7}", size=number))])
+        bench.settle()
+        (part,) = bench.worker.processor.partitions_of("sales")
+        levels = math.ceil(math.log(number + 2, fan_in)) + 1
+        assert len(part.index[0]) <= fan_in * levels
+    assert sum(row["events"] for row in bench.rows(item)) == count
+    assert sum(row["size_total"] for row in bench.rows(item)) == sum(range(count))
+    check_live(bench, item)
+    bench.close()
+
+
+def test_nothing_is_left_of_a_forgotten_window() -> None:
+    item = table("sales", ("shop",), Tumbling(10, 0, 0))
+    bench = Workbench([item], sizes=Sizes(fan_in=2))
+    with segments_of(rows_max=1):
+        for time in (1, 2, 3, 4, 5):
+            bench.send(0, [(time, Sale(shop=shop)) for shop in "abc"])
+            bench.settle()
+        assert len(bench.store.keys("sales", 0)) > 3
+        bench.send(0, [(1000, Sale(shop="d"))])
+        bench.settle()
+    (part,) = bench.worker.processor.partitions_of("sales")
+    keys = part.index[1000][0].keys(1000)
+    assert bench.store.keys("sales", 0) == [META_KEY, *keys]
+    check_live(bench, item)
+    bench.close()
+
+
+def test_a_closed_window_is_kept_as_one_run() -> None:
+    item = table("sales", ("shop",), Tumbling(10, 0, 100))
+    bench = Workbench([item])
+    for time in (1, 2, 3, 50):
+        bench.send(0, [(time, Sale(shop="a"))])
+        bench.settle()
+    (part,) = bench.worker.processor.partitions_of("sales")
+    assert {pane: len(runs) for pane, runs in part.index.items()} == {0: 1, 50: 1}
+    assert [row["events"] for row in bench.rows(item)] == [1, 3]
+    bench.close()
+
+
+Step = tuple[Any, ...]
+events = st.lists(st.tuples(st.integers(0, 60), sales), min_size=1, max_size=4)
+steps: st.SearchStrategy[Step] = st.one_of(
+    st.tuples(st.just("send"), st.integers(0, 1), events),
+    st.tuples(st.just("read"), st.integers(0, 10), st.integers(1, 4)),
+    st.sampled_from(
+        [
+            ("checkpoint",),
+            ("checkpoint",),
+            ("settle",),
+            ("abort",),
+            ("compact",),
+            ("die_after_commit",),
+            ("restart", False),
+            ("restart", True),
+        ]
+    ),
+)
+
+
+@settings(max_examples=30)
+@given(
+    by=st.sampled_from([("shop",), ("region", "gift")]),
+    keep=st.sampled_from([0, 13, 1000]),
+    history=st.lists(steps, min_size=10, max_size=40),
+    rows_max=st.sampled_from([1, 1000]),
+)
+def test_rocksdb_holds_exactly_what_the_changelog_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    by: tuple[str, ...],
+    keep: int,
+    history: list[Step],
+    rows_max: int,
+) -> None:
+    item = table("sales", by, Tumbling(10, 5, keep))
+    path: Path = tmp_path_factory.mktemp("rocksdb")
+    store: Store = RocksDBStore(path, block_cache_mb=1, write_buffer_mb=1)
+    bench = Workbench([item], 2, Sizes(fan_in=2), store)
+    with segments_of(rows_max):
+        for name, *arguments in history:
+            getattr(bench, name)(*arguments)
+            check_live(bench, item)
+    bench.close()
+    store.close()  # type: ignore[attr-defined]
+
+
+def check_live(bench: Workbench, item: Table) -> None:
+    """The store, a replay of the changelog, and the engine's own index hold the same segments."""
+    for part in bench.worker.processor.partitions_of(item.name):
+        number = part.partition
+        keys = bench.store.keys(item.name, number)
+        held = dict(zip(keys, bench.store.read(item.name, number, keys), strict=True))
+        assert held == bench.live_changelog(item, number)
+        indexed = {
+            key for pane, runs in part.index.items() for run in runs for key in run.keys(pane)
+        }
+        assert indexed == set(held) - {META_KEY}

@@ -1,0 +1,71 @@
+"""Segments: what is written is read back, within the limit, under keys that sort and never change."""
+
+from __future__ import annotations
+
+import random
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine import segment
+from app.engine.segment import FINAL, Run, runs_of
+from app.engine.windows import tumbling
+from tests.engine.batches import batch_of
+from tests.engine.sales import Sale, sales, table
+
+runs = st.builds(Run, st.integers(0, FINAL), st.integers(0, 2**64 - 1), st.integers(1, 3))
+panes = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(
+    sold=st.lists(sales, min_size=1, max_size=40),
+    bytes_max=st.sampled_from([5_000, 8_000, 1 << 20]),
+)
+def test_partials_survive_whatever_the_cut(sold: list[Sale], bytes_max: int) -> None:
+    partial = table("t", ("shop", "region", "size"), tumbling(10)).partial(batch_of(sold).frame)
+    chunks = segment.encode(partial, bytes_max)
+    assert max(map(len, chunks)) <= bytes_max
+    found = pl.concat([segment.decode(chunk) for chunk in chunks])
+    assert found.equals(partial)
+    assert found.schema == partial.schema
+
+
+def test_a_large_frame_is_cut_below_the_limit() -> None:
+    noise = random.Random(1)
+    frame = pl.DataFrame({"text": [noise.randbytes(40).hex() for _ in range(5000)]})
+    chunks = segment.encode(frame, 20_000)
+    assert len(chunks) > 10
+    assert max(map(len, chunks)) <= 20_000
+    assert pl.concat([segment.decode(chunk) for chunk in chunks]).equals(frame)
+
+
+def test_a_row_that_does_not_fit_is_told() -> None:
+    frame = pl.DataFrame({"text": [random.Random(1).randbytes(2000).hex()]})
+    with pytest.raises(ValueError, match=r"one row takes \d+ bytes as a segment; at most 1000"):
+        segment.encode(frame, 1000)
+
+
+@given(windows=st.dictionaries(panes, st.sets(runs, min_size=1, max_size=4), max_size=4))
+def test_runs_are_found_from_their_keys(windows: dict[int, set[Run]]) -> None:
+    for pane, found in windows.items():
+        distinct = {(run.level, run.sequence): run for run in found}
+        windows[pane] = set(distinct.values())
+    keys = [key for pane, found in windows.items() for run in found for key in run.keys(pane)]
+    assert len(set(keys)) == len(keys)
+    random.Random(len(keys)).shuffle(keys)
+    expected = {pane: tuple(sorted(found)) for pane, found in windows.items()}
+    assert runs_of(iter([b"m", *keys, b"o"])) == expected
+
+
+@given(first=st.tuples(panes, runs), second=st.tuples(panes, runs))
+def test_keys_sort_by_window_level_sequence_and_chunk(
+    first: tuple[int, Run], second: tuple[int, Run]
+) -> None:
+    entries = [
+        (pane, run.level, run.sequence, chunk, key)
+        for pane, run in {first, second}
+        for chunk, key in enumerate(run.keys(pane))
+    ]
+    assert [entry[-1] for entry in sorted(entries)] == sorted(entry[-1] for entry in entries)
