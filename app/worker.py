@@ -325,6 +325,9 @@ class _ConsumerControl:
     async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
         await self._app.consumer.rewind({TP(*here): offset for here, offset in positions.items()})
 
+    def rejoin(self) -> None:
+        self._app.consumer._thread.rejoin()
+
     def release(self, fetch: Fetch) -> None:
         self._app.consumer.release(fetch)
 

@@ -29,10 +29,19 @@ Offsets = dict[tuple[str, int], int]
 # broker's restart can bring about: only one that is fenced again and again has a rival.
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 _FENCED_MAX = 5
+_EXPELLED = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.FENCED_INSTANCE_ID,
+)
 
 
 class AbortedError(Exception):
     """The transaction did not commit; nothing of it is visible."""
+
+
+class ExpelledError(AbortedError):
+    """The group no longer counts this worker as a member of the generation that it believes in."""
 
 
 class FencedError(Exception):
@@ -146,7 +155,7 @@ class Publisher:
         """
         if membership.generation < 0 or not membership.member:
             # Kafka would take such a commit for one of a lone consumer, and not check the group at all
-            raise AbortedError("this worker is not a member of its group now")
+            raise ExpelledError("this worker is not a member of its group now")
         self._count += 1
         tag = f"{self._transactional_id}/{self._count}"
         offsets: Offsets = {}
@@ -189,7 +198,8 @@ class Publisher:
                 "give each worker its own HEADRACE_WORKER_ID"
             ) from error
         if cause.txn_requires_abort() and self._abort():
-            raise AbortedError(cause.str()) from error
+            kind = ExpelledError if cause.code() in _EXPELLED else AbortedError
+            raise kind(cause.str()) from error
         self._producer = (
             None  # its state is in doubt: a new one fences it and settles its transaction
         )

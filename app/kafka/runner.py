@@ -27,13 +27,14 @@ from app.engine.processor import Processor
 from app.engine.store import Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore
-from app.kafka.publisher import AbortedError, Membership, Offsets, Publisher
+from app.kafka.publisher import AbortedError, ExpelledError, Membership, Offsets, Publisher
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
 
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
 _BACKOFF_S_MAX = 1.0
+_EXPELLED_MAX = 5
 
 
 class ConsumerControl(Protocol):
@@ -45,6 +46,10 @@ class ConsumerControl(Protocol):
 
     async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions again from these offsets."""
+        ...
+
+    def rejoin(self) -> None:
+        """Join the group anew."""
         ...
 
     def release(self, fetch: Fetch) -> None:
@@ -356,7 +361,7 @@ class Runner:
                     self._checkpoint_thread, self._publish, staged, membership
                 )
             except AbortedError as error:
-                await self._aborted(str(error))
+                await self._aborted(error)
                 return
             except Exception as error:
                 log.exception("checkpoint.impossible")
@@ -378,9 +383,12 @@ class Runner:
         self._store.write(writes)
         return checkpoint, sum(len(value) for write in writes for value in write.puts.values())
 
-    async def _aborted(self, reason: str) -> None:
+    async def _aborted(self, error: AbortedError) -> None:
         """Nothing of the checkpoint holds: drop what is staged and read again."""
+        reason = str(error)
         self._failures += 1
+        if isinstance(error, ExpelledError) and self._failures % _EXPELLED_MAX == 0:
+            self._consumer.rejoin()  # its own heartbeats should have told it by now
         self.last_error = reason
         self._observer.checkpoint_failed(reason)
         log.warning("checkpoint.aborted", reason=reason, in_a_row=self._failures)

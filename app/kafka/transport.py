@@ -131,6 +131,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator = self._ensure_consumer()._coordinator
         return coordinator.generation, coordinator.member_id
 
+    def rejoin(self) -> None:
+        """Have the consumer join its group anew; returns at once."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+
     def last_stable_offset(self, tp: TP) -> int | None:
         """The offset up to which committed records can be read; None before the first fetch."""
         end: int | None = self._ensure_consumer().last_stable_offset(tp)
