@@ -1,0 +1,66 @@
+"""What every kind of window promises; a new file in app/engine/windows must have examples here."""
+
+from __future__ import annotations
+
+import pkgutil
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine import windows
+from app.engine.windows import Tumbling, tumbling
+
+EXAMPLES = {
+    "tumbling": [
+        tumbling(1),
+        tumbling("1m", grace="10s"),
+        tumbling(7, grace=3, keep=0),
+        tumbling("1d", keep="30d"),
+    ]
+}
+each_window = pytest.mark.parametrize(
+    "window", [window for examples in EXAMPLES.values() for window in examples], ids=str
+)
+times = st.integers(-(2**50), 2**50)
+
+
+def test_every_kind_has_examples() -> None:
+    assert {info.name for info in pkgutil.iter_modules(windows.__path__)} == set(EXAMPLES)
+
+
+@each_window
+@given(time=times)
+def test_a_window_holds_its_times(window: Tumbling, time: int) -> None:
+    start = window.pane_of(time)
+    assert start <= time < window.end(start)
+    assert window.pane_of(start) == start
+    assert window.pane_of(window.end(start)) == window.end(start), "half-open, without a gap"
+    assert window.end(start) <= window.closes_at(start) <= window.forgotten_at(start)
+
+
+@each_window
+@given(moments=st.lists(times, min_size=1))
+def test_columns_are_placed_as_single_times_are(window: Tumbling, moments: list[int]) -> None:
+    frame = pl.DataFrame({"time": moments}, schema={"time": pl.Int64()})
+    placed = frame.select(window.pane(pl.col("time"))).to_series()
+    assert placed.dtype == pl.Int64
+    assert placed.to_list() == [window.pane_of(time) for time in moments]
+
+
+@pytest.mark.parametrize(
+    ("size", "grace", "message"),
+    [
+        (0, 0, "at least 1ms"),
+        ("1 minute", 0, "'1 minute' is no duration"),
+        ("1m", "soon", "'soon' is no duration"),
+        (-5, 0, "-5 is no duration"),
+        (1.5, 0, "1.5 is no duration"),
+        (True, 0, "True is no duration"),
+        ("", 0, "'' is no duration"),
+    ],
+)
+def test_sizes_that_cannot_work(size: str | int, grace: str | int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tumbling(size, grace=grace)
