@@ -18,6 +18,9 @@ from app.engine.dead_letter import dead_letter
 from app.engine.table import TIME
 from app.events.event import Event, event_type
 
+TIME_MIN, TIME_MAX = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999 (ms): what clocks show and what datetimes can hold."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -131,7 +134,20 @@ class Source:
             pl.Series(TIME, stamps) if time_field is None else columns.frame[time_field].alias(TIME)
         )
         frame = columns.frame.with_columns(times, pl.Series(OFFSET, offsets))
-        decoded.batches.append(Batch(cls, self.topic, decoded.fetch.partition, frame, rows))
+        if times.null_count() or times.min() < TIME_MIN or times.max() > TIME_MAX:  # type: ignore[operator]
+            frame, rows = self._without_impossible_times(frame, rows, decoded)
+        if len(rows):
+            decoded.batches.append(Batch(cls, self.topic, decoded.fetch.partition, frame, rows))
+
+    def _without_impossible_times(
+        self, frame: pl.DataFrame, rows: np.ndarray[Any, Any], decoded: Decoded
+    ) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
+        """One event of the year 50,000 would close all windows, so it is rejected."""
+        possible = frame[TIME].is_between(TIME_MIN, TIME_MAX).fill_null(False)
+        for number in (~possible).arg_true():
+            reason = f"event time {frame[TIME][number]} ms is not between the years 1 and 9999"
+            self._reject(decoded, int(rows[number]), reason)
+        return frame.filter(possible), rows[possible.to_numpy()]
 
     def _settle(
         self, kinds: np.ndarray[Any, Any], view: _Values, decoded: Decoded

@@ -156,6 +156,7 @@ class Table:
                     f"column {name!r} has a name that is taken or reserved; choose another one"
                 )
             self._check_fields(f"column {name!r}", aggregate.columns_read(), fields)
+            self._check_condition(name, aggregate.where, fields)
             try:
                 aggregate.result_type(fields)
             except ValueError as error:
@@ -164,6 +165,18 @@ class Table:
             raise self._error(
                 "columns= is empty; give at least one aggregate, as in {'events': count()}"
             )
+
+    def _check_condition(
+        self, column: str, where: pl.Expr | None, fields: Mapping[str, pl.DataType]
+    ) -> None:
+        if where is None:
+            return
+        try:
+            kind = pl.DataFrame(schema=fields).select(where).to_series().dtype
+        except pl.exceptions.PolarsError as error:
+            raise self._error(f"column {column!r}: where= cannot work: {error}") from None
+        if kind != pl.Boolean:
+            raise self._error(f"column {column!r}: where= must be a condition, not {kind}")
 
     def _check_fields(self, what: str, names: Any, fields: Mapping[str, Any]) -> None:
         for name in names:

@@ -19,7 +19,7 @@ from tests.engine.segments import segments_of
 from tests.engine.workbench import Workbench, counted
 
 PARTITIONS_MAX = 3
-BASES = [0, -35, 1_700_000_000_000, 2**53, -(2**59), 2**60]
+BASES = [0, -35, 1_700_000_000_000, 250_000_000_000_000, -62_135_596_800_000]
 
 Step = tuple[Any, ...]
 """The name of a method of the workbench, and what it is given."""
