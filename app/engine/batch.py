@@ -39,7 +39,7 @@ class Emission:
 
 @dataclass(frozen=True)
 class Update:
-    """Rows that an agent adds to a table: the fields that the table reads, and `_time` (ms)."""
+    """Rows that an agent adds to a table: the fields that the table reads, `_time` (ms) and `_offset`."""
 
     table: Table
     frame: pl.DataFrame
@@ -116,7 +116,8 @@ class Batch:
         """Add rows to a table that is fed by this batch's event type.
 
         frame must have the fields of the table's source that the table reads. Where it keeps `_time`, the
-        rows belong to that time; otherwise to the last of the batch.
+        rows belong to that time; otherwise to the last of the batch. Where it keeps `_offset`, a row is
+        late if its window had closed when its event came, however the stream is cut into batches.
 
         Raises EmitError when the table is fed otherwise, or a field is missing or has another type.
         """
@@ -127,8 +128,11 @@ class Batch:
         if frame.is_empty():
             return
         fields = _fields_of(table.source, frame, table.columns_read())
+        _refuse_nulls(table.source, frame, [TIME] if TIME in frame.columns else [])
         times = frame[TIME] if TIME in frame.columns else pl.lit(self.frame[TIME].max()).alias(TIME)
-        self.updates.append(Update(table, fields.with_columns(times)))
+        causes = frame[OFFSET] if OFFSET in frame.columns else pl.lit(None).alias(OFFSET)
+        fields = fields.with_columns(times.cast(pl.Int64), causes.cast(pl.Int64))
+        self.updates.append(Update(table, fields))
 
     def part(self, start: int, length: int) -> Batch:
         """A slice of the batch, without the effects."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
 
+from app.engine.batch import OFFSET
 from app.engine.table import TIME, Table
 
 
@@ -33,26 +35,48 @@ class Intake:
 
     def take(self, frame: pl.DataFrame) -> Taken:
         """Reduce a batch to partials. frame: the table's fields and `_time`, at least one row, in log order."""
-        first: int = frame[TIME].min()  # type: ignore[assignment]
-        last: int = frame[TIME].max()  # type: ignore[assignment]
         before = self._stream_time
-        self._stream_time = now = last if before is None else max(before, last)
+        return self._reduce(frame, self._pass(frame), lambda: _seen(frame, before))
+
+    def feed(self, events: pl.DataFrame, rows: pl.DataFrame | None) -> Taken:
+        """Reduce what an agent has made of these events, and let stream time go on with them.
+
+        rows: the table's fields, `_time`, and `_offset` of the event that a row comes from. A row is late
+        if its window had closed when that event came; a row of no event, when the first of them came.
+        """
+        before = self._stream_time
+        now = self._pass(events)
+        if rows is None:
+            return Taken(None, now, None)
+
+        def seen() -> pl.Series:
+            at = events.select(OFFSET, _seen(events, before).alias("_seen"))
+            found = rows.join(at, OFFSET, how="left", maintain_order="left")["_seen"]
+            return found if before is None else found.fill_null(before)
+
+        return self._reduce(rows, now, seen)
+
+    def _pass(self, events: pl.DataFrame) -> int:
+        """Let stream time go on; gives it."""
+        last: int = events[TIME].max()  # type: ignore[assignment]
+        self._stream_time = last if self._stream_time is None else max(self._stream_time, last)
+        return self._stream_time
+
+    def _reduce(self, frame: pl.DataFrame, now: int, seen: Callable[[], pl.Series]) -> Taken:
+        """Partials of what is not late. seen: the stream time of each row; asked for only if it matters."""
+        first: int = frame[TIME].min()  # type: ignore[assignment]
         if self._window.closes_at(self._window.pane_of(first)) > now:
             return Taken(self._table.partial(frame), now, None)
-        seen = pl.col(TIME).cum_max()
-        if before is not None:
-            seen = pl.max_horizontal(seen, pl.lit(before))
-        late = frame.select(
-            self._window.pane(pl.col(TIME)) + self._window.closes_at(0) <= seen
-        ).to_series()
+        closes = self._window.pane(pl.col(TIME)) + self._window.closes_at(0)
+        late = (frame.select(closes).to_series() <= seen()).fill_null(False)
         if not late.any():
             return Taken(self._table.partial(frame), now, None)
         kept = frame.filter(~late)
         partial = self._table.partial(kept) if len(kept) else None
         return Taken(partial, now, late.arg_true())
 
-    def advance(self, time: int) -> Taken:
-        """Let stream time go on to `time` (ms) without an event."""
-        before = self._stream_time
-        self._stream_time = now = time if before is None else max(before, time)
-        return Taken(None, now, None)
+
+def _seen(events: pl.DataFrame, before: int | None) -> pl.Series:
+    """The stream time when each of the events had come."""
+    seen = events[TIME].cum_max()
+    return seen if before is None else seen.clip(lower_bound=before)

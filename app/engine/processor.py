@@ -16,7 +16,7 @@ from app.engine.intake import Intake
 from app.engine.repartition import Sender, received
 from app.engine.source import Limits
 from app.engine.sources import sources
-from app.engine.table import TIME, Table
+from app.engine.table import Table
 from app.engine.table_partition import Change, TablePartition
 from app.engine.watermark import Progress
 from app.engine.window_close import window_emission
@@ -219,14 +219,12 @@ class Processor:
             for table in self.tables.values():
                 if table.fed_by is not batch.cls:
                     continue
-                intake = self._intake(work.era, table, batch.partition)
-                for frame in rows.get(table.name, ()):
-                    taken = intake.take(frame)
-                    work.taken.append((table.name, taken))
-                    if taken.late is not None:
-                        self._late_rows(work, table, frame[taken.late])
-                time: int = batch.frame[TIME].max()  # type: ignore[assignment]
-                work.taken.append((table.name, intake.advance(time)))
+                frames = rows.get(table.name)
+                made = pl.concat(frames) if frames else None
+                taken = self._intake(work.era, table, batch.partition).feed(batch.frame, made)
+                work.taken.append((table.name, taken))
+                if made is not None and taken.late is not None:
+                    self._late_rows(work, table, made[taken.late])
 
     def _late_rows(self, work: Work, table: Table, rows: pl.DataFrame) -> None:
         work.late_events[table.name] = work.late_events.get(table.name, 0) + len(rows)
