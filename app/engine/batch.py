@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from app.engine.table import TIME, Table
+from app.engine.table import TIME, Table, filled
 from app.events.event import Event, event_type, schema
 
 OFFSET = "_offset"
@@ -79,7 +78,7 @@ class Batch:
             return
         fields = _fields_of(cls, frame)
         _refuse_nulls(cls, frame, [name for name in (TIME, OFFSET) if name in frame.columns])
-        _refuse_nulls(cls, fields, [name for name in _filled(cls) if name in fields.columns])
+        _refuse_nulls(cls, fields, [name for name in filled(cls) if name in fields.columns])
         ids = self._ids_by_offset(cls, frame) if OFFSET in frame.columns else self._ids(len(frame))
         last = self.frame[TIME].max() if len(self.frame) else 0
         times = (
@@ -201,20 +200,6 @@ _AS: dict[Any, tuple[Any, ...]] = defaultdict(
     lambda: (pl.Null,), {pl.String: (pl.Null, pl.Categorical, pl.Enum)}
 )
 """What can stand for a type besides itself."""
-
-
-@cache
-def _filled(cls: type[Event]) -> tuple[str, ...]:
-    """The fields of a type that do not allow None."""
-    info = msgspec.inspect.type_info(cls)
-    assert isinstance(info, msgspec.inspect.StructType)
-    return tuple(item.name for item in info.fields if not _allows_none(item.type))
-
-
-def _allows_none(kind: msgspec.inspect.Type) -> bool:
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return kind.includes_none
-    return isinstance(kind, (msgspec.inspect.NoneType, msgspec.inspect.AnyType))
 
 
 def _refuse_nulls(cls: type[Event], frame: pl.DataFrame, names: Sequence[str]) -> None:

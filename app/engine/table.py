@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -80,8 +81,12 @@ class Table:
 
     @property
     def aligned(self) -> bool:
-        """Whether the table's key is its topic's key, so that no repartition is needed."""
-        return self.fed_by is None and self.by == (event_type(self.source).key,)
+        """Whether the table's key is its topic's key, so that no repartition is needed.
+
+        Records without a key may be in any partition, so a key that may be null is not enough.
+        """
+        key = event_type(self.source).key
+        return self.fed_by is None and self.by == (key,) and key in filled(self.source)
 
     @property
     def topic(self) -> str:
@@ -209,6 +214,20 @@ class Table:
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"
+
+
+@cache
+def filled(cls: type[Event]) -> tuple[str, ...]:
+    """The fields of a type that do not allow None."""
+    info = msgspec.inspect.type_info(cls)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return tuple(item.name for item in info.fields if not _allows_none(item.type))
+
+
+def _allows_none(kind: msgspec.inspect.Type) -> bool:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return kind.includes_none
+    return isinstance(kind, (msgspec.inspect.NoneType, msgspec.inspect.AnyType))
 
 
 def _first_line(cls: type) -> str:

@@ -52,7 +52,7 @@ TABLES: list[tuple[dict[str, Any], str]] = [
     ({"columns": {"window_start": count()}}, "column 'window_start' has a name that is taken"),
     ({"columns": {"n": total("amount")}}, "column 'n' names 'amount', which is no field of Sale"),
     ({"columns": {"n": total("shop")}}, r"column 'n': total\('shop'\) needs a number"),
-    ({"columns": {"n": mean("gift")}}, r"column 'n': mean\('gift'\) needs a number"),
+    ({"columns": {"n": mean("shop")}}, r"column 'n': mean\('shop'\) needs a number"),
     (
         {"source": Nested, "by": "tags", "columns": {"n": minimum("tags")}},
         r"column 'n': minimum\('tags'\) needs values that can be compared",

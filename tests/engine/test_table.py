@@ -6,8 +6,12 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.engine.aggregates import count
+from app.engine.table import Table
 from app.engine.windows import tumbling
-from tests.engine.sales import table
+from app.events import Event
+from app.testing import Driver
+from tests.engine.sales import KEYS, table
 
 
 @given(texts=st.lists(st.none() | st.text(alphabet="\0a\u2028", max_size=3), unique=True))
@@ -18,3 +22,24 @@ def test_no_two_keys_have_one_text(texts: list[str | None]) -> None:
     assert found.n_unique() == len(texts)
     ordinary = frame.filter(~pl.col("region").str.starts_with("\0"))
     assert set(ordinary["region"]) <= set(found), "a text is placed as other producers place it"
+
+
+class Visit(Event, type="test.visit", topic="visits", key="visitor"):
+    """Its key may be missing, and then it may be in any partition."""
+
+    visitor: str | None = None
+
+
+def test_a_key_that_may_be_null_is_repartitioned() -> None:
+    visits = Table(
+        "visits", source=Visit, by="visitor", window=tumbling("1s"), columns={"visits": count()}
+    )
+    with Driver(tables=[visits], partitions=3) as driver:
+        driver.send(*[Visit() for _ in range(6)], Visit(visitor="a"))
+        rows = driver.rows(visits).select("visitor", "visits").sort("visits").rows()
+        assert rows == [("a", 1), (None, 6)]
+
+
+def test_only_the_key_of_the_topic_alone_is_aligned() -> None:
+    aligned = {by: table("sales", by, tumbling("1s")).aligned for by in KEYS}
+    assert [by for by, is_aligned in aligned.items() if is_aligned] == [("shop",)]
