@@ -304,6 +304,7 @@ class Headrace(faust.App):  # type: ignore[misc]
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         if self.runner is not None:
             await self.runner.revoke()
+            self.consumer.forget()
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         if self.runner is not None:

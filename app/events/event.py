@@ -73,6 +73,8 @@ class _EventMeta(msgspec.StructMeta):
         time: str | None = None,
         **struct_options: Any,
     ) -> Any:
+        for option in ("kw_only", "frozen"):  # msgspec does not hand the first one down
+            struct_options.setdefault(option, True)
         cls: Any = super().__new__(mcls, cls_name, bases, namespace, **struct_options)
         if type is not None or topic is not None:
             if type is None or topic is None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from functools import partial
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from app.engine import names
 from app.engine.store import Store, StoreWrite
-from app.kafka.patience import patiently
+from app.kafka.offsets import PartitionEnds
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +34,7 @@ class ChangelogRestore:
         self._app_id = app_id
         self._store = store
         self._timeout_s = timeout_s
+        self._ends_of = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s)
         self._options: dict[str, object] = {
             "bootstrap.servers": bootstrap_servers,
             "group.id": f"{app_id}-restore",
@@ -69,14 +69,12 @@ class ChangelogRestore:
         """The changelogs that have news, from where, and the high watermark of each."""
         ends: dict[tuple[str, int], int] = {}
         starts: list[TopicPartition] = []
-        # asked read-uncommitted: otherwise the answer would be the last stable offset
-        asker = Consumer({**self._options, "isolation.level": "read_uncommitted"})
-        for table, partition in parts:
-            topic = names.changelog_topic(self._app_id, table)
-            _, high = patiently(
-                partial(asker.get_watermark_offsets, TopicPartition(topic, partition), timeout=5),
-                timeout_s=self._timeout_s,
-            )
+        topics = {
+            (names.changelog_topic(self._app_id, table), number): (table, number)
+            for table, number in parts
+        }
+        for (topic, partition), high in self._ends_of.ends(topics).items():
+            table = topics[(topic, partition)][0]
             held = self._store.changelog_offset(table, partition)
             if held is not None and held > high:
                 log.warning(
@@ -90,7 +88,6 @@ class ChangelogRestore:
             if start < high:
                 ends[(topic, partition)] = high
                 starts.append(TopicPartition(topic, partition, start))
-        asker.close()
         return starts, ends
 
     def _replay(self, consumer: Consumer, ends: dict[tuple[str, int], int]) -> int:

@@ -18,6 +18,8 @@ class PartitionEnds:
         self._options = {
             "bootstrap.servers": bootstrap_servers,
             "group.id": f"{app_id}-ends",
+            # committed or not: the answer to a read-committed consumer is the last stable offset
+            "isolation.level": "read_uncommitted",
             "enable.auto.commit": False,
         }
 
@@ -31,18 +33,16 @@ class PartitionEnds:
 
     def _ask(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         wanted = list(partitions)
-        if not wanted:
-            return {}
-        consumer = Consumer(self._options)
+        return (
+            patiently(partial(self._ask_once, wanted), timeout_s=self._timeout_s) if wanted else {}
+        )
+
+    def _ask_once(self, wanted: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        consumer = Consumer(self._options)  # a new one each time: it remembers what it did not find
         try:
             return {
-                (topic, partition): patiently(
-                    partial(
-                        consumer.get_watermark_offsets, TopicPartition(topic, partition), timeout=5
-                    ),
-                    timeout_s=self._timeout_s,
-                )
-                for topic, partition in wanted
+                here: consumer.get_watermark_offsets(TopicPartition(*here), timeout=5)
+                for here in wanted
             }
         finally:
             consumer.close()

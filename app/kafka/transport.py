@@ -152,15 +152,25 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fetch_bytes = 0
+        self._in_flight: dict[int, int] = {}
         self._room = asyncio.Event()
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Bytes of the fetches that have been handed on and not yet been dealt with."""
+        return sum(self._in_flight.values())
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def release(self, fetch: Fetch) -> None:
         """The fetch has been dealt with: its bytes are in flight no more."""
-        self.fetch_bytes -= len(fetch.raw)
+        self._in_flight.pop(id(fetch), None)
+        self._room.set()
+
+    def forget(self) -> None:
+        """Partitions are given up: Faust has emptied its queues, and what was in them is never dealt with."""
+        self._in_flight.clear()
         self._room.set()
 
     def on_buffer_full(self, tp: TP) -> None:
@@ -197,7 +207,7 @@ class Consumer(driver.Consumer):
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         if not isinstance(record, Fetch):
             return super()._to_message(tp, record)
-        self.fetch_bytes += len(record.raw)
+        self._in_flight[id(record)] = len(record.raw)
         return ConsumerMessage(
             tp.topic,
             tp.partition,

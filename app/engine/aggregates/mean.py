@@ -12,7 +12,10 @@ from app.engine.aggregates.aggregate import Aggregate
 
 @dataclass(frozen=True, eq=False)
 class Mean(Aggregate):
-    """Kept as a sum and a count; nulls do not count; the mean of nothing is null."""
+    """Kept as a sum and a count; nulls do not count; the mean of nothing is null.
+
+    Of a boolean it is the share of true.
+    """
 
     def partial(self, name: str) -> list[pl.Expr]:
         values = self.values()
@@ -29,7 +32,8 @@ class Mean(Aggregate):
         return pl.when(count > 0).then(pl.col(f"{name}.sum") / count).alias(name)
 
     def result_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
-        self.numeric_type(schema)
+        if self.column is None or schema[self.column] != pl.Boolean():
+            self.numeric_type(schema)
         return pl.Float64()
 
 
