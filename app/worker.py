@@ -18,10 +18,11 @@ from yarl import URL
 from app.codecs.record_batch import Fetch
 from app.engine import names
 from app.engine.agent import AgentFunction, AgentRunner
+from app.engine.checkpoint import OffsetNote
 from app.engine.committed_reader import CommittedReader
 from app.engine.processor import Processor
 from app.engine.source import Limits
-from app.engine.table import Table
+from app.engine.table import Table, TableDefinitionError
 from app.engine.work import Sizes, TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
@@ -47,6 +48,7 @@ log = structlog.get_logger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PURGE_INTERVAL_S = 30.0
+_OFFSET_NOTE_BYTES_MAX = 4096  # Kafka's offset.metadata.max.bytes
 
 TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
 
@@ -124,6 +126,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             ]
         settings = self.settings
         self.catalogue = Catalogue(events)
+        _check_offset_notes(self.columnar_tables)
         self.processor = Processor(
             settings.app_id,
             self.catalogue,
@@ -337,6 +340,21 @@ class _ConsumerControl:
             TP(topic, partition)
         )  # not the stable one: what is open may commit
         return end is not None and position >= end
+
+
+def _check_offset_notes(tables: Iterable[Table]) -> None:
+    """The stream times of a topic's tables are committed beside its offsets, where Kafka has little room."""
+    names_of: dict[str, list[str]] = {}
+    for table in tables:
+        if not table.aligned:
+            names_of.setdefault(table.topic, []).append(table.name)
+    for topic, found in names_of.items():
+        note = OffsetNote("x" * 200, dict.fromkeys(found, 10**15)).encode()
+        if len(note) > _OFFSET_NOTE_BYTES_MAX:
+            raise TableDefinitionError(
+                f"{len(found)} tables on topic {topic!r} are repartitioned, and their names take {len(note)} bytes; "
+                f"at most {_OFFSET_NOTE_BYTES_MAX} can be committed: use shorter names, or a second application"
+            )
 
 
 def _free_port(host: str, wanted: int, *, tries: int = 20) -> int:

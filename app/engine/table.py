@@ -12,7 +12,7 @@ import polars as pl
 
 from app.engine.aggregates import EVENTS, Aggregate
 from app.engine.windows import Tumbling
-from app.events.event import Event, event_type, schema
+from app.events.event import Event, event_type, optional, schema
 
 PANE = "_pane"
 """The hidden column of every partial: the start of the window (ms)."""
@@ -195,6 +195,10 @@ class Table:
         if self.emit is None:
             return
         kinds = schema(self.emit)
+        unset = optional(self.source)
+        nullable = unset & set(self.by) | {
+            name for name, item in self.columns.items() if item.may_be_null(unset)
+        }
         for info in msgspec.structs.fields(self.emit):
             field, kind, given = info.name, kinds[info.name], self.row_schema.get(info.name)
             if given is None and not info.required:
@@ -207,6 +211,10 @@ class Table:
             if given != kind and not (given.is_integer() and kind.is_float()):
                 raise self._error(
                     f"emit={self.emit.__name__}: field {field!r} is {kind}, but the table gives {given}"
+                )
+            if field in nullable - optional(self.emit):
+                raise self._error(
+                    f"emit={self.emit.__name__}: field {field!r} can be null here; declare it as `| None`"
                 )
 
     def _error(self, message: str) -> TableDefinitionError:

@@ -127,7 +127,11 @@ def _check(cls: Any, event: EventType) -> None:
             raise EventDefinitionError(
                 f"{where}: field {field!r} is reserved: names that begin with an underscore belong to Headrace"
             )
-    schema(cls)  # refuses field types that have no column type
+    kinds = schema(cls)  # refuses field types that have no column type
+    if event.time is not None and kinds.get(event.time, pl.Int64()) != pl.Int64():
+        raise EventDefinitionError(
+            f"{where}: time={event.time!r} must be a field of whole milliseconds (int), not {kinds[event.time]}"
+        )
     for word, field in (("key", event.key), ("time", event.time)):
         if field is not None and field not in fields:
             raise EventDefinitionError(
@@ -142,6 +146,18 @@ def schema(cls: type[Event]) -> dict[str, pl.DataType]:
     """
     hints = get_type_hints(cls, include_extras=True)
     return {field: _polars_type(cls, field, hints[field]) for field in cls.__struct_fields__}
+
+
+def optional(cls: type[Event]) -> set[str]:
+    """The fields that may be None."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {field for field in cls.__struct_fields__ if _may_be_none(hints[field])}
+
+
+def _may_be_none(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        return _may_be_none(get_args(hint)[0])
+    return get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint)
 
 
 def _polars_type(cls: type[Event], field: str, hint: Any) -> pl.DataType:

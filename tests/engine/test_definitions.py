@@ -35,6 +35,12 @@ class WrongType(Event, type="test.wrong_type", topic="totals"):
     amount: int
 
 
+class MayBeNull(Event, type="test.may_be_null", topic="totals"):
+    """Does not take the null that an optional field can lead to."""
+
+    mean_size: float
+
+
 TABLES: list[tuple[dict[str, Any], str]] = [
     ({"name": "Sales"}, "table name 'Sales'"),
     ({"name": ""}, "table name ''"),
@@ -80,6 +86,10 @@ TABLES: list[tuple[dict[str, Any], str]] = [
     (
         {"emit": WrongType, "columns": {"amount": total("price")}},
         "emit=WrongType: field 'amount' is Int64, but the table gives Float64",
+    ),
+    (
+        {"emit": MayBeNull, "columns": {"mean_size": mean("size")}},
+        "emit=MayBeNull: field 'mean_size' can be null here",
     ),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -42,6 +42,10 @@ class Aggregate(ABC):
 
         ValueError: the column has a type that cannot be aggregated so.
         """
+
+    def may_be_null(self, optional: Collection[str]) -> bool:
+        """Whether the result can be null; optional: the event fields that can."""
+        return False
 
     def columns_read(self) -> set[str]:
         """The event fields that the partial reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -22,6 +22,9 @@ class Maximum(Aggregate):
 
     def result(self, name: str) -> pl.Expr:
         return pl.col(name)
+
+    def may_be_null(self, optional: Collection[str]) -> bool:
+        return self.where is not None or self.column in optional
 
     def result_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
         assert self.column is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -30,6 +30,9 @@ class Mean(Aggregate):
     def result(self, name: str) -> pl.Expr:
         count = pl.col(f"{name}.count")
         return pl.when(count > 0).then(pl.col(f"{name}.sum") / count).alias(name)
+
+    def may_be_null(self, optional: Collection[str]) -> bool:
+        return self.where is not None or self.column in optional
 
     def result_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
         if self.column is None or schema[self.column] != pl.Boolean():
