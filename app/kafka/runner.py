@@ -157,6 +157,7 @@ class Runner:
         self.processor.set_partition_counts(counts)
         loop = asyncio.get_running_loop()
         self.assigned = True
+        await asyncio.wrap_future(self._kernels)  # until then there is no progress, and none is expected
         async with self._checkpointing:
             taken = await loop.run_in_executor(self._checkpoint_thread, self._take_over, partitions)
             self._observer.restored(taken.records, taken.seconds)
@@ -408,6 +409,12 @@ class Runner:
         self._engine_thread.shutdown(wait=True, cancel_futures=True)
         self._checkpoint_thread.shutdown(wait=True, cancel_futures=True)
         self._publisher.close()
+
+
+def _compile_kernels() -> None:
+    started = time.monotonic()
+    warm_up()
+    log.info("kernels.ready", seconds=round(time.monotonic() - started, 2))
 
 
 async def _ignore(error: Exception) -> None:
