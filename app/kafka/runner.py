@@ -132,9 +132,7 @@ class Runner:
         self._ahead = _Ahead()
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
         self._checkpoint_thread = ThreadPoolExecutor(1, "headrace-checkpoint")
-        self._engine_thread.submit(
-            warm_up
-        )  # before the first fetch, in the thread that will use them
+        self._kernels = self._engine_thread.submit(_compile_kernels)
         self._checkpointing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._room = asyncio.Event()
@@ -145,6 +143,7 @@ class Runner:
         self.assigned = False
         self.restored = False
         self._leaving = False
+        self._assignments = 0
         self._waiting_since: float | None = None
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
@@ -157,9 +156,15 @@ class Runner:
         self.processor.set_partition_counts(counts)
         loop = asyncio.get_running_loop()
         self.assigned = True
-        await asyncio.wrap_future(self._kernels)  # until then there is no progress, and none is expected
+        self._assignments += 1
+        number = self._assignments
+        await asyncio.wrap_future(
+            self._kernels
+        )  # until then there is no progress, and none is expected
         async with self._checkpointing:
             taken = await loop.run_in_executor(self._checkpoint_thread, self._take_over, partitions)
+            if number != self._assignments:  # given up again meanwhile
+                return
             self._observer.restored(taken.records, taken.seconds)
             log.info(
                 "tables.restored",
@@ -185,6 +190,8 @@ class Runner:
 
     async def revoke(self) -> None:
         """Give all partitions up: what is staged is published first if that is still possible."""
+        self._assignments += 1
+        self.assigned = False
         if not self.restored:
             return
         self._leaving = True  # an abort must not seek now: the consumer waits for us
@@ -193,7 +200,7 @@ class Runner:
         finally:
             self._leaving = False
         async with self._checkpointing:
-            self.assigned = self.restored = False
+            self.restored = False
             self._waiting_since = None
             self._committed = {}
             self.processor.assign({}, {}, {}, {})
