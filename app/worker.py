@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
@@ -18,22 +17,24 @@ from yarl import URL
 from app.codecs.record_batch import Fetch
 from app.engine import names
 from app.engine.agent import AgentFunction, AgentRunner
-from app.engine.checkpoint import OffsetNote
 from app.engine.committed_reader import CommittedReader
+from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
 from app.engine.source import Limits
-from app.engine.table import Table, TableDefinitionError
+from app.engine.table import Table
 from app.engine.work import Sizes, TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.kafka import transport
 from app.kafka.broker import ensure_broker
 from app.kafka.changelog import ChangelogRestore
+from app.kafka.faust_consumer import FaustConsumer
 from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
-from app.kafka.publisher import Membership, Publisher
+from app.kafka.publisher import Publisher
 from app.kafka.purge import Purge
-from app.kafka.runner import Pace, Runner
+from app.kafka.runner import Runner
+from app.kafka.surroundings import Pace
 from app.kafka.topics import TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
@@ -42,13 +43,13 @@ from app.state.rocksdb_store import RocksDBStore
 from app.state.slot import WorkerSlot
 from app.vitals import Vitals
 from app.web.faust_web import install
+from app.web.free_port import free_port
 
 log = structlog.get_logger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PURGE_INTERVAL_S = 30.0
-_OFFSET_NOTE_BYTES_MAX = 4096  # Kafka's offset.metadata.max.bytes
 
 TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
 
@@ -84,7 +85,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             web_enabled=settings.web_enabled,
             web_bind=settings.web_host,
             web_host=settings.web_host,
-            web_port=_free_port(settings.web_host, settings.web_port),
+            web_port=free_port(settings.web_host, settings.web_port),
             stream_recovery_delay=0.0,
         )
         self.fetch_bytes_max = settings.fetch_buffer_mb << 20
@@ -126,7 +127,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             ]
         settings = self.settings
         self.catalogue = Catalogue(events)
-        _check_offset_notes(self.columnar_tables)
+        check_offset_notes(self.columnar_tables)
         self.processor = Processor(
             settings.app_id,
             self.catalogue,
@@ -247,7 +248,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             ),
             ChangelogRestore(servers, settings.app_id, self._store, timeout_s=2 * timeout_s),
             self.columnar_agents,
-            _ConsumerControl(self),
+            FaustConsumer(self),
             MetricsObserver(names.dead_letter_topic(settings.app_id)),
             Pace(
                 checkpoint_interval_ms=settings.checkpoint_interval_ms,
@@ -313,58 +314,3 @@ class Headrace(faust.App):  # type: ignore[misc]
         if self.runner is not None:
             await self.runner.close()
             self._store.close()
-
-
-class _ConsumerControl:
-    """What the runner needs of Faust's consumer."""
-
-    def __init__(self, app: Headrace) -> None:
-        self._app = app
-
-    def membership(self) -> Membership:
-        generation, member = self._app.consumer._thread.group_membership
-        conf = self._app.conf
-        return Membership(conf.id, generation, member, conf.consumer_group_instance_id)
-
-    async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
-        await self._app.consumer.rewind({TP(*here): offset for here, offset in positions.items()})
-
-    def rejoin(self) -> None:
-        self._app.consumer._thread.rejoin()
-
-    def release(self, fetch: Fetch) -> None:
-        self._app.consumer.release(fetch)
-
-    def caught_up(self, topic: str, partition: int, position: int) -> bool:
-        end = self._app.consumer.highwater(
-            TP(topic, partition)
-        )  # not the stable one: what is open may commit
-        return end is not None and position >= end
-
-
-def _check_offset_notes(tables: Iterable[Table]) -> None:
-    """The stream times of a topic's tables are committed beside its offsets, where Kafka has little room."""
-    names_of: dict[str, list[str]] = {}
-    for table in tables:
-        if not table.aligned:
-            names_of.setdefault(table.topic, []).append(table.name)
-    for topic, found in names_of.items():
-        note = OffsetNote("x" * 200, dict.fromkeys(found, 10**15)).encode()
-        if len(note) > _OFFSET_NOTE_BYTES_MAX:
-            raise TableDefinitionError(
-                f"{len(found)} tables on topic {topic!r} are repartitioned, and their names take {len(note)} bytes; "
-                f"at most {_OFFSET_NOTE_BYTES_MAX} can be committed: use shorter names, or a second application"
-            )
-
-
-def _free_port(host: str, wanted: int, *, tries: int = 20) -> int:
-    """The first port from `wanted` on that nobody listens on."""
-    for port in range(wanted, wanted + tries):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    return wanted

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from app.engine.batch import Emission
 from app.engine.table_partition import Change
 
@@ -23,30 +21,6 @@ class Record:
     headers: Headers = ()
     partition: int | None = None
     timestamp: int | None = None
-
-
-class OffsetNote(msgspec.Struct, frozen=True, rename={"checkpoint": "c", "stream_times": "t"}):
-    """What is committed beside an offset, as its metadata: one transaction keeps them equal.
-
-    checkpoint:   the checkpoint's own name, by which its outcome can be found out.
-    stream_times: of the source partition (ms), per table that is repartitioned. The other tables keep
-                  theirs with their state.
-    """
-
-    checkpoint: str = ""
-    stream_times: dict[str, int] = {}
-
-    def encode(self) -> str:
-        """As text; Kafka takes 4096 bytes by default."""
-        return msgspec.json.encode(self).decode()
-
-    @classmethod
-    def decode(cls, text: str) -> OffsetNote:
-        """Read it back; an offset that somebody else has committed has nothing to say."""
-        try:
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError:
-            return cls()
 
 
 @dataclass

@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from app.engine import names
 from app.engine.batch import Emission
-from app.engine.checkpoint import Checkpoint, OffsetNote, Record
+from app.engine.checkpoint import Checkpoint, Record
+from app.engine.offset_note import OffsetNote
 from app.events.event import event_type
 from app.kafka.patience import patiently
 from app.kafka.topics import RECORD_BYTES_MAX

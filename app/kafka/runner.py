@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
@@ -28,6 +27,7 @@ from app.engine.store import Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.publisher import AbortedError, ExpelledError, Membership, Offsets, Publisher
+from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
 
 log = structlog.get_logger(__name__)
@@ -35,51 +35,6 @@ log = structlog.get_logger(__name__)
 _STUCK_S = 2.0
 _BACKOFF_S_MAX = 1.0
 _EXPELLED_MAX = 5
-
-
-class ConsumerControl(Protocol):
-    """What the runner needs of the consumer."""
-
-    def membership(self) -> Membership:
-        """This worker's place in the group now."""
-        ...
-
-    async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions again from these offsets."""
-        ...
-
-    def rejoin(self) -> None:
-        """Join the group anew."""
-        ...
-
-    def release(self, fetch: Fetch) -> None:
-        """The fetch's bytes are no longer needed."""
-        ...
-
-    def caught_up(self, topic: str, partition: int, position: int) -> bool:
-        """Whether the partition has nothing after this offset."""
-        ...
-
-
-class Observer(Protocol):
-    """Told of what happens, for the metrics."""
-
-    def fetched(self, fetch: Fetch, events: int) -> None: ...
-    def checkpoint_done(
-        self, checkpoint: Checkpoint, seconds: float, bytes_written: int
-    ) -> None: ...
-    def checkpoint_failed(self, reason: str) -> None: ...
-    def restored(self, records: int, seconds: float) -> None: ...
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often and how large: times in ms, sizes in bytes."""
-
-    checkpoint_interval_ms: int
-    checkpoint_bytes_max: int
-    idle_partition_ms: int
-    dead_letter_traceback_bytes_max: int
 
 
 @dataclass

@@ -10,10 +10,11 @@ import polars as pl
 from app.engine import names
 from app.engine.agent import AgentRunner
 from app.engine.batch import Emission, Update
-from app.engine.checkpoint import Checkpoint, OffsetNote, Record
+from app.engine.checkpoint import Checkpoint, Record
 from app.engine.committed_reader import CommittedReader
 from app.engine.dead_letter import dead_letter
 from app.engine.intake import Intake
+from app.engine.offset_note import OffsetNote
 from app.engine.processor import Processor
 from app.engine.source import Limits
 from app.engine.store import Store, StoreWrite

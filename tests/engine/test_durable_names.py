@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from app.engine import names
-from app.engine.checkpoint import OffsetNote
+from app.engine.offset_note import OffsetNote
 from app.engine.segment import FINAL, Run
 from app.engine.table_partition import META_KEY, Meta
 

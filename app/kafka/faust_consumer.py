@@ -1,0 +1,39 @@
+"""Faust's consumer, as the runner sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from faust.types import TP
+
+from app.codecs.record_batch import Fetch
+from app.engine.work import TopicPartition
+from app.kafka.publisher import Membership
+
+
+class FaustConsumer:
+    """The runner's `ConsumerControl`, by way of a Faust app whose transport is ours."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def membership(self) -> Membership:
+        generation, member = self._app.consumer._thread.group_membership
+        conf = self._app.conf
+        return Membership(conf.id, generation, member, conf.consumer_group_instance_id)
+
+    async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
+        await self._app.consumer.rewind({TP(*here): offset for here, offset in positions.items()})
+
+    def rejoin(self) -> None:
+        self._app.consumer._thread.rejoin()
+
+    def release(self, fetch: Fetch) -> None:
+        self._app.consumer.release(fetch)
+
+    def caught_up(self, topic: str, partition: int, position: int) -> bool:
+        end = self._app.consumer.highwater(
+            TP(topic, partition)
+        )  # not the stable one: what is open may commit
+        return end is not None and position >= end
