@@ -40,6 +40,8 @@ def decompress(
 
 
 def _copy(data: Any, target: Any) -> int:
+    if len(data) > len(target):  # numpy would spread one byte over no room without a word
+        raise ValueError("the buffer is too short")
     target[: len(data)] = np.frombuffer(data, np.uint8)
     return len(data)
 

@@ -124,7 +124,13 @@ def _check_bounds(
 ) -> None:
     if not len(value_start):
         return
-    if value_start.min() < 0 or (value_start + value_length).max() > len(buffer):
+    size = len(buffer)
+    # each for itself too: the sum of two huge numbers may be a small one
+    if (
+        value_start.min() < 0
+        or max(value_start.max(), value_length.max()) > size
+        or (value_start + value_length).max() > size
+    ):
         raise ValueError("a value reaches beyond the buffer")
 
 
