@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ClassVar
 
 import aiokafka.consumer.fetcher as fetcher
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -97,6 +99,19 @@ def _partition_records(tp: Any, records: RawRecords, aborted: Any, start: int, *
     return _PartitionRecords(tp, records.unpacked, aborted, start, *rest)
 
 
+_send = AIOKafkaConnection.send
+
+
+def _send_or_break(connection: Any, request: Any, expect_response: bool = True) -> Any:
+    """aiokafka knows a broken connection by an OSError; uvloop writes to a closed one with a RuntimeError,
+    which would end the consumer."""
+    try:
+        return _send(connection, request, expect_response)
+    except RuntimeError as error:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"connection broken: {error}") from error
+
+
 def _install() -> None:
     """Put our two classes in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
     for name in ("PartitionRecords", "MemoryRecords"):
@@ -106,6 +121,7 @@ def _install() -> None:
             )
     fetcher.PartitionRecords = _partition_records
     fetcher.MemoryRecords = RawRecords
+    AIOKafkaConnection.send = _send_or_break
 
 
 _install()
