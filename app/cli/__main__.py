@@ -21,7 +21,7 @@ COMMANDS = {
         "app.cli.demo", "the whole of Headrace live: broker, worker, shop events, page"
     ),
     "test": Command("app.cli.checks", "all checks: format, lint, types, import direction, tests"),
-    "bench": Command("benchmarks.__main__", "measure throughput and latency against the targets"),
+    "bench": Command("benchmarks.runner", "measure throughput and latency against the targets"),
     "broker": Command("app.cli.broker", "start, stop or ask the embedded Kafka broker"),
     "worker": Command("app.cli.worker", "one worker: faust -A app worker"),
 }
