@@ -49,6 +49,9 @@ log = structlog.get_logger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_FETCH_BYTES_MIN = 256 << 10
+"""The broker waits for that much, or for HEADRACE_FETCH_WAIT_MS_MAX: many small fetches cost more than they gain."""
+
 _PURGE_INTERVAL_S = 30.0
 
 TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
@@ -91,6 +94,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.fetch_bytes_max = settings.fetch_buffer_mb << 20
         self.fetch_options = {
             "_fetch_max_wait_ms": settings.fetch_wait_ms_max,
+            "_fetch_min_bytes": _FETCH_BYTES_MIN,
             "_isolation_level": "read_committed",
         }
         self.on_rebalance_complete.connect(self._on_assigned)

@@ -19,6 +19,7 @@ from app.events.event import Event
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 _REASON_LENGTH_MAX = 1000
+_STOP_S_MAX = 5.0
 
 AgentFunction = Callable[["Stream[Any]"], Awaitable[None]]
 
@@ -156,9 +157,9 @@ class AgentRunner:
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=_STOP_S_MAX)  # one that swallows this is left alone
 
-    async def _try(self, batch: Batch) -> Exception | None:
+    async def _try(self, batch: Batch) -> BaseException | None:
         """Give the agent one batch; the error that it ended with, or None."""
         task = self._task
         if task is None or task.done():
@@ -175,9 +176,9 @@ class AgentRunner:
             return AgentReturnedError(
                 f"agent {self.name} has returned; let it loop over its stream for ever"
             )
-        if not isinstance(error, Exception):
+        if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
-        return error
+        return error  # a panic of Polars is no Exception, and yet the event's fault
 
     async def _until_done(self, task: asyncio.Future[None]) -> None:
         done = asyncio.ensure_future(self._stream.done())
@@ -193,7 +194,7 @@ class _StoppedError(Exception):
     """The agent was stopped while it was at work."""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The error in one line, whatever its text may be."""
     try:
         text = str(error)

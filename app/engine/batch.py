@@ -90,16 +90,18 @@ class Batch:
 
     def _ids_by_offset(self, cls: type[Event], frame: pl.DataFrame) -> pl.Series:
         """Agent, partition and offset of the cause, the type, and which one of that type it is there."""
-        numbered = frame.select(OFFSET, pl.int_range(pl.len()).over(OFFSET).alias("number"))
+        offsets = frame[OFFSET]
+        if cls not in self._emitted and (offsets.diff(null_behavior="drop") > 0).all():
+            numbered = frame.select(OFFSET, pl.lit(0).alias("number"))  # the usual case: one each
+        else:
+            numbered = frame.select(OFFSET, pl.int_range(pl.len()).over(OFFSET).alias("number"))
         if cls in self._emitted:
             before = self._emitted[cls].group_by(OFFSET).agg(pl.len().alias("before"))
             numbered = numbered.join(before, OFFSET, how="left", maintain_order="left").select(
                 OFFSET, pl.col("number") + pl.col("before").fill_null(0)
             )
-        offsets = numbered.select(OFFSET)
-        self._emitted[cls] = (
-            pl.concat([self._emitted[cls], offsets]) if cls in self._emitted else offsets
-        )
+        seen = numbered.select(OFFSET)
+        self._emitted[cls] = pl.concat([self._emitted[cls], seen]) if cls in self._emitted else seen
         origin, kind = f"{self.agent}:{self.topic}:{self.partition}:", f":{event_type(cls).name}:"
         return numbered.select(
             pl.concat_str(pl.lit(origin), OFFSET, pl.lit(kind), "number")
@@ -179,12 +181,23 @@ def _fields_of(
     for name, kind in kinds.items():
         if name in frame.columns and not _fits(frame.schema[name], kind):
             raise EmitError(f"{cls.__name__}: {name} must be {kind}, not {frame.schema[name]}")
+    absent = [
+        pl.Series(name, [_default(cls, name)], dtype=kind).new_from_index(0, len(frame))
+        for name, kind in kinds.items()
+        if name not in frame.columns
+    ]
     try:
-        return frame.select(
-            pl.col(name).cast(kind) for name, kind in kinds.items() if name in frame.columns
+        return frame.with_columns(absent).select(
+            pl.col(name).cast(kind) for name, kind in kinds.items()
         )
     except pl.exceptions.PolarsError as error:
         raise EmitError(f"{cls.__name__}: {error}") from error
+
+
+def _default(cls: type[Event], name: str) -> Any:
+    """The value of a field that is not given."""
+    info = next(info for info in msgspec.structs.fields(cls) if info.name == name)
+    return info.default_factory() if info.default is msgspec.NODEFAULT else info.default
 
 
 def _fits(given: pl.DataType, kind: pl.DataType) -> bool:

@@ -204,7 +204,10 @@ class Processor:
         checkpoint = staged.checkpoint
         checkpoint.records += [*work.records, *letters]
         checkpoint.dead_letters += work.dead_letters + len(letters)
-        checkpoint.emissions += emissions
+        made = list(emissions)
+        checkpoint.emissions += made
+        staged.bytes += sum(int(emission.frame.estimated_size()) for emission in made)
+        staged.bytes += sum(len(record.value or b"") for record in (*work.records, *letters))
         checkpoint.events += work.events
         for name, late in work.late_events.items():
             checkpoint.late_events[name] = checkpoint.late_events.get(name, 0) + late

@@ -41,7 +41,7 @@ class Store(Protocol):
         ...
 
     def changelog_offset(self, table: str, partition: int) -> int | None:
-        """The next changelog offset that the store does not hold yet; None: it holds nothing."""
+        """The next changelog offset that the store does not hold yet; None: it holds nothing of use."""
         ...
 
     def write(self, writes: Iterable[StoreWrite]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -139,6 +140,7 @@ def _check(cls: Any, event: EventType) -> None:
             )
 
 
+@cache
 def schema(cls: type[Event]) -> dict[str, pl.DataType]:
     """The Polars type of each field, in the order of the fields.
 
@@ -148,6 +150,7 @@ def schema(cls: type[Event]) -> dict[str, pl.DataType]:
     return {field: _polars_type(cls, field, hints[field]) for field in cls.__struct_fields__}
 
 
+@cache
 def optional(cls: type[Event]) -> set[str]:
     """The fields that may be None."""
     hints = get_type_hints(cls, include_extras=True)

@@ -80,10 +80,9 @@ class ChangelogRestore:
                 log.warning(
                     "restore.store_ahead", table=table, partition=partition, held=held, end=high
                 )
-                self._store.clear(
-                    table, partition
-                )  # the changelog was made anew: what is here is not its state
-                held = None
+                held = None  # the changelog was made anew: what is here is not its state
+            if held is None:
+                self._store.clear(table, partition)
             start = held or 0
             if start < high:
                 ends[(topic, partition)] = high

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import struct
+import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +32,8 @@ Offsets = dict[tuple[str, int], int]
 # broker's restart can bring about: only one that is fenced again and again has a rival.
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 _FENCED_MAX = 5
+_SETTLE_TIMEOUTS = 4
+_SETTLE_PAUSE_S = 0.5
 _EXPELLED = (
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
@@ -43,6 +47,10 @@ class AbortedError(Exception):
 
 class ExpelledError(AbortedError):
     """The group no longer counts this worker as a member of the generation that it believes in."""
+
+
+class UnknownOutcomeError(Exception):
+    """Nobody says whether the transaction has committed; the worker must end, and recover at its next start."""
 
 
 class FencedError(Exception):
@@ -98,6 +106,9 @@ class Publisher:
         }
         self._producer: Producer | None = None
         self._reader: Consumer | None = None
+        self._run = uuid.uuid4().hex[
+            :12
+        ]  # so that no earlier process has committed under the same name
         self._count = 0
         self._fenced = 0
 
@@ -152,13 +163,14 @@ class Publisher:
         """Make the checkpoint visible, all or nothing.
 
         Gives the next changelog offset per (table, partition) that was written.
-        Raises AbortedError when nothing of it holds, FencedError when this worker must stop.
+        Raises AbortedError when nothing of it holds; FencedError or UnknownOutcomeError when this worker
+        must stop.
         """
         if membership.generation < 0 or not membership.member:
             # Kafka would take such a commit for one of a lone consumer, and not check the group at all
             raise ExpelledError("this worker is not a member of its group now")
         self._count += 1
-        tag = f"{self._transactional_id}/{self._count}"
+        tag = f"{self._run}/{self._count}"
         offsets: Offsets = {}
         try:
             self._transact(checkpoint, membership, tag, offsets)
@@ -201,20 +213,36 @@ class Publisher:
         if cause.txn_requires_abort() and self._abort():
             kind = ExpelledError if cause.code() in _EXPELLED else AbortedError
             raise kind(cause.str()) from error
-        self._producer = (
-            None  # its state is in doubt: a new one fences it and settles its transaction
-        )
-        try:
-            self.open()
-            found = self.committed(checkpoint.positions)
-        except KafkaException as second:
-            self._producer = None
-            raise AbortedError(f"{cause.str()}; then {second.args[0].str()}") from second
-        if any(
-            here not in found or found[here][1].checkpoint != tag for here in checkpoint.positions
-        ):
+        if not self._has_committed(checkpoint, tag):
             raise AbortedError(cause.str()) from error
         log.info("checkpoint.committed_after_all", tag=tag)
+
+    def _has_committed(self, checkpoint: Checkpoint, tag: str) -> bool:
+        """Ask Kafka what became of the transaction, for as long as it takes: nothing may go on before.
+
+        UnknownOutcomeError: there was no answer for so long that the worker has to begin anew.
+        """
+        deadline = time.monotonic() + _SETTLE_TIMEOUTS * self._timeout_s
+        while True:
+            self._producer = (
+                None  # its state is in doubt: a new one fences it, and ends its transaction
+            )
+            try:
+                self.open()
+                found = self.committed(checkpoint.positions)
+                break
+            except KafkaException as error:
+                log.warning("checkpoint.outcome_unknown", error=error.args[0].str())
+                if time.monotonic() > deadline:
+                    self._producer = None
+                    raise UnknownOutcomeError(
+                        f"Kafka does not say whether a checkpoint has committed: {error.args[0].str()}"
+                    ) from error
+            time.sleep(_SETTLE_PAUSE_S)
+        return all(
+            here in found and found[here][0] == offset and found[here][1].checkpoint == tag
+            for here, offset in checkpoint.positions.items()
+        )
 
     def _abort(self) -> bool:
         assert self._producer is not None
@@ -231,7 +259,7 @@ class Publisher:
         if record.partition is not None:
             options["partition"] = record.partition
         if record.timestamp is not None:
-            options["timestamp"] = record.timestamp
+            options["timestamp"] = max(record.timestamp, 1)
         if on_delivery is not None:
             options["on_delivery"] = on_delivery
         while True:
@@ -260,14 +288,14 @@ class Publisher:
         count = len(emission.frame)
         keys = emission.frame[event.key].cast(pl.String).to_list() if event.key else [None] * count
         values = emission.frame.write_ndjson().encode().split(b"\n")
-        produce, poll = self._producer.produce, self._producer.poll
-        for key, value, identity, time in zip(
-            keys, values, emission.ids, emission.times, strict=False
-        ):
-            headers = [("ce_id", identity.encode()), *common]
+        ids = emission.ids.cast(pl.Binary).to_list()
+        stamps = emission.times.clip(lower_bound=1).to_list()  # Kafka has no times before 1970
+        produce, poll, topic = self._producer.produce, self._producer.poll, event.topic
+        for key, value, identity, stamp in zip(keys, values, ids, stamps, strict=False):
+            headers = [("ce_id", identity), *common]
             while True:
                 try:
-                    produce(event.topic, value, key, headers=headers, timestamp=max(time, 0))
+                    produce(topic, value, key, headers=headers, timestamp=stamp)
                     break
                 except BufferError:
                     poll(0.05)

@@ -102,7 +102,7 @@ class Runner:
         self._waiting_since: float | None = None
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
-        self.on_fatal: Callable[[Exception], Awaitable[None]] = _ignore
+        self.on_fatal: Callable[[BaseException], Awaitable[None]] = _ignore
 
     # -- partitions come and go ------------------------------------------------------------------
 
@@ -141,6 +141,7 @@ class Runner:
             restore=self._restore,
             store=self._store,
             first_offsets=self._first_offsets,
+            log_starts=self._log_starts,
         )
 
     async def revoke(self) -> None:
@@ -206,9 +207,11 @@ class Runner:
                 await asyncio.sleep(1)
                 async with self._checkpointing:
                     await self._rewind()
+            except asyncio.CancelledError:
+                raise
             except (
-                Exception
-            ) as error:  # a bug or a broken machine: nothing is lost if the worker ends here
+                BaseException
+            ) as error:  # a bug, or Polars' own panic: nothing is lost if we end here
                 log.exception("engine.failed")
                 await self.on_fatal(error)
                 raise
@@ -361,6 +364,8 @@ class Runner:
 
     async def _rewind(self) -> None:
         self.processor.reset(self._committed)
+        for agent in self._agents:  # what they remember is of events that they will see again
+            await agent.stop()
         self._room.set()
         if not self._leaving:
             await self._consumer.rewind(self._committed)
@@ -379,7 +384,7 @@ def _compile_kernels() -> None:
     log.info("kernels.ready", seconds=round(time.monotonic() - started, 2))
 
 
-async def _ignore(error: Exception) -> None:
+async def _ignore(error: BaseException) -> None:
     """Stands in for `on_fatal` until the worker has set it."""
 
 

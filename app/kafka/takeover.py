@@ -48,6 +48,7 @@ def take_over(
     restore: ChangelogRestore,
     store: Store,
     first_offsets: FirstOffsets,
+    log_starts: FirstOffsets,
 ) -> Takeover:
     """Read the stable committed offsets, then bring the tables up to their changelogs (blocks).
 
@@ -66,6 +67,12 @@ def take_over(
         item.load(store.keys(name, number), store.get(name, number, META_KEY))
         _check_positions(item, positions)
     fresh = first_offsets([here for here in partitions if here not in positions])
+    for here, start in log_starts(positions).items():
+        if start > positions[here]:  # retention was quicker than the worker
+            log.error(
+                "offsets.lost", topic=here[0], partition=here[1], first=positions[here], next=start
+            )
+            positions[here] = start
     return Takeover(
         {**fresh, **positions},
         tables,

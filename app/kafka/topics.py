@@ -39,9 +39,11 @@ class TopicNeed:
 
 def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[TopicNeed]:
     """All topics of an application: events first, then those that take their size from them."""
-    wanted = [TopicNeed(topic) for topic in catalogue.topics()]
+    # an event's own time decides; Kafka would refuse one that is more than an hour ahead of the clock
+    any_time = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
+    wanted = [TopicNeed(topic, config=any_time) for topic in catalogue.topics()]
     # room for the reasons, in headers, beside an original of Kafka's default size limit
-    roomy = {"max.message.bytes": str(RECORD_BYTES_MAX)}
+    roomy = {"max.message.bytes": str(RECORD_BYTES_MAX), **any_time}
     wanted.append(TopicNeed(names.dead_letter_topic(app_id), config=roomy))
     for table in tables:
         wanted.append(TopicNeed(names.late_topic(app_id, table.name), config=roomy))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -11,8 +12,10 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 from app.engine.store import MissingSegmentError, StoreWrite
 
 _PARTITION = struct.Struct(">I")
-_OFFSET = struct.Struct(">q")
+_OFFSET = struct.Struct(">qq")
 _OFFSET_KEY = b"o"
+STALE_AFTER_S = 12 * 3600
+"""Below the time for which Kafka keeps tombstones (`delete.retention.ms`, 24 hours)."""
 
 
 def _prefix(table: str, partition: int) -> bytes:
@@ -26,7 +29,15 @@ class RocksDBStore:
     more are kept in blob files, so that compaction does not copy segments.
     """
 
-    def __init__(self, path: Path, *, block_cache_mb: int, write_buffer_mb: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        block_cache_mb: int,
+        write_buffer_mb: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._now = now
         path.mkdir(parents=True, exist_ok=True)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
@@ -70,9 +81,16 @@ class RocksDBStore:
         return [key for key in found if key != _OFFSET_KEY]
 
     def changelog_offset(self, table: str, partition: int) -> int | None:
-        """The next changelog offset that the store does not hold yet; None: it holds nothing."""
+        """The next changelog offset that the store does not hold yet; None: it holds nothing of use.
+
+        What has not been written to for `STALE_AFTER_S` is of no use: the changelog's tombstones of that
+        time may have been compacted away, and segments that were replaced would come back.
+        """
         value = self.get(table, partition, _OFFSET_KEY)
-        return None if value is None else int(_OFFSET.unpack(value)[0])
+        if value is None or len(value) != _OFFSET.size:
+            return None
+        offset, written_at_s = _OFFSET.unpack(value)
+        return None if self._now() - written_at_s > STALE_AFTER_S else int(offset)
 
     def write(self, writes: Iterable[StoreWrite]) -> None:
         """Apply all changes in one atomic step."""
@@ -84,7 +102,8 @@ class RocksDBStore:
             for key, value in item.puts.items():
                 batch.put(prefix + key, value)
             if item.changelog_offset is not None:
-                batch.put(prefix + _OFFSET_KEY, _OFFSET.pack(item.changelog_offset))
+                entry = _OFFSET.pack(item.changelog_offset, int(self._now()))
+                batch.put(prefix + _OFFSET_KEY, entry)
         self._db.write(batch)
 
     def clear(self, table: str, partition: int) -> None:
