@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -18,6 +19,9 @@ def create_app(namespace: dict[str, Any]) -> Any:
     except SettingsError as error:
         sys.exit(f"headrace: {error}")
     prepare_process(settings)
+    root = str(Path(__file__).resolve().parents[1])
+    if root not in sys.path:  # the `faust` command has it there only while it imports `app`
+        sys.path.insert(0, root)
 
     import agents
     import app.events

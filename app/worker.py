@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import ModuleType
@@ -116,6 +117,10 @@ class Headrace(faust.App):  # type: ignore[misc]
         return register
 
     def _add_agent(self, cls: type[Event], function: AgentFunction, name: str) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"agent {name!r} must be an `async def` with a loop `async for batch in stream`"
+            )
         if any(agent.name == name for agent in self.columnar_agents):
             raise ValueError(f"two agents are named {name!r}; give one of them another name=")
         attempts_max = self.settings.agent_attempts_max

@@ -112,7 +112,7 @@ class _Demo:
             if servers:
                 _reach(servers)
             else:
-                broker = stack.enter_context(ensure_broker(self._settings.data_dir, log=_say))
+                broker = stack.enter_context(ensure_broker(self._root, log=_say))
                 servers = broker.bootstrap_servers
             for folder in self._root.glob("demo-*"):  # of demos that were killed or went wrong
                 _clear(Progress(servers, folder.name), folder)

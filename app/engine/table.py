@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -92,6 +93,17 @@ class Table:
     def topic(self) -> str:
         """The topic whose events feed the table."""
         return event_type(self.fed_by or self.source).topic
+
+    @property
+    def definition(self) -> str:
+        """What the state depends on: the key, the window and the columns, as text."""
+        columns = ", ".join(
+            f"{name}={type(item).__name__}({item.column}, {item.where})"
+            for name, item in self.columns.items()
+        )
+        kinds = [str(self.row_schema[key]) for key in self.by]
+        text = f"{self.by} {kinds} {self.window.size_ms} {columns}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def columns_read(self) -> set[str]:
         """The fields of the source that the table needs."""

@@ -10,7 +10,7 @@ import polars as pl
 
 from app.engine import segment
 from app.engine.segment import FINAL, Run
-from app.engine.table import PANE, Table
+from app.engine.table import PANE, Table, TableDefinitionError
 from app.engine.watermark import Progress, watermark
 
 META_KEY = b"m"
@@ -26,6 +26,7 @@ class Meta(msgspec.Struct, frozen=True):
     watermark: int | None = None
     senders: dict[int, tuple[int | None, bool]] = {}
     positions: dict[str, int] = {}
+    definition: str = ""
 
 
 @dataclass
@@ -66,9 +67,17 @@ class TablePartition:
         self.meta = Meta()
 
     def load(self, keys: Iterable[bytes], meta: bytes | None) -> None:
-        """Take over the state that a store holds. msgspec.DecodeError: a damaged checkpoint record."""
+        """Take over the state that a store holds.
+
+        msgspec.DecodeError: a damaged checkpoint record. TableDefinitionError: the table was another one then.
+        """
         self.index = segment.runs_of(iter(keys))
         self.meta = Meta() if meta is None else msgspec.json.decode(meta, type=Meta)
+        if self.meta.definition not in ("", self.table.definition):
+            raise TableDefinitionError(
+                f"table {self.table.name!r} is defined otherwise than when its state was written; "
+                "give the new definition a new name, or restore the old one"
+            )
 
     def stream_time(self, sender: int) -> int | None:
         """The committed stream time of a sender (ms)."""
@@ -103,6 +112,7 @@ class TablePartition:
             now,
             {sender: (item.time, item.idle) for sender, item in senders.items()},
             dict(positions),
+            self.table.definition,
         )
         deltas = self._split(partials, change, before)
         self._close(change, deltas, now, read)

@@ -9,6 +9,8 @@ import pytest
 
 from app.engine.aggregates import count, maximum, mean, minimum, total
 from app.engine.table import Table, TableDefinitionError
+from app.engine.table_partition import META_KEY, TablePartition
+from app.engine.watermark import Progress
 from app.engine.windows import tumbling
 from app.events import Event, EventDefinitionError, event_type
 from app.events.catalogue import Catalogue
@@ -164,3 +166,18 @@ def test_what_is_no_event_type() -> None:
         event_type(int)  # type: ignore[arg-type]
     with pytest.raises(EventDefinitionError, match="is not an event type"):
         event_type(Event)
+
+
+def test_another_definition_under_an_old_name() -> None:
+    def table(size: str) -> Table:
+        return Table(
+            "sales", source=Sale, by="shop", window=tumbling(size), columns={"events": count()}
+        )
+
+    written = TablePartition(table("10s"), 0, (0,), fan_in=8, segment_bytes_max=1000)
+    change = written.prepare([], {0: Progress(5)}, lambda keys: [], {})
+    assert change is not None
+    meta = change.puts[META_KEY]
+    TablePartition(table("10s"), 0, (0,), fan_in=8, segment_bytes_max=1000).load([], meta)
+    with pytest.raises(TableDefinitionError, match="new name"):
+        TablePartition(table("1m"), 0, (0,), fan_in=8, segment_bytes_max=1000).load([], meta)

@@ -35,10 +35,10 @@ def test_keys_of_segments() -> None:
 
 def test_checkpoint_record_of_a_table_partition() -> None:
     assert META_KEY == b"m"
-    meta = Meta(3, -5, {0: (10, False), 2: (None, True)}, {"orders/0": 7})
+    meta = Meta(3, -5, {0: (10, False), 2: (None, True)}, {"orders/0": 7}, "abc")
     written = (
         b'{"sequence":3,"watermark":-5,"senders":{"0":[10,false],"2":[null,true]},'
-        b'"positions":{"orders/0":7}}'
+        b'"positions":{"orders/0":7},"definition":"abc"}'
     )
     assert msgspec.json.encode(meta) == written
     assert msgspec.json.decode(written, type=Meta) == meta
