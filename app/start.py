@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,26 @@ def create_app(namespace: dict[str, Any]) -> Any:
         worker.load(discover(app.events), tables, agents)
     except (EventDefinitionError, TableDefinitionError) as error:
         sys.exit(f"headrace: {error}")
+    except SyntaxError as error:
+        sys.exit(f"headrace: {error.filename}:{error.lineno}: {error.msg}")
+    except Exception as error:
+        place = _user_place(error, root)
+        if place is None:
+            raise
+        sys.exit(f"headrace: {place}: {type(error).__name__}: {error}")
     return worker
+
+
+def _user_place(error: Exception, root: str) -> str | None:
+    """The line of the users' own code that an error came from; None: it is not theirs."""
+    users = tuple(f"{root}/{folder}/" for folder in ("agents", "tables", "app/events"))
+    places = [
+        f"{frame.filename.removeprefix(root + '/')}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(users)
+        and not frame.filename.endswith(("catalogue.py", "event.py"))
+    ]
+    return places[-1] if places else None
 
 
 def prepare_process(settings: Any) -> None:

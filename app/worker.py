@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import ModuleType
@@ -27,7 +28,7 @@ from app.engine.work import Sizes, TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.kafka import transport
-from app.kafka.broker import ensure_broker
+from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.faust_consumer import FaustConsumer
 from app.kafka.observer import MetricsObserver
@@ -36,12 +37,12 @@ from app.kafka.publisher import Publisher
 from app.kafka.purge import Purge
 from app.kafka.runner import Runner
 from app.kafka.surroundings import Pace
-from app.kafka.topics import TopicNeed, ensure_topics, needs
+from app.kafka.topics import TopicError, TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
 from app.settings import Settings
 from app.state.rocksdb_store import RocksDBStore
-from app.state.slot import WorkerSlot
+from app.state.slot import SlotError, WorkerSlot
 from app.vitals import Vitals
 from app.web.faust_web import install
 from app.web.free_port import free_port
@@ -163,7 +164,14 @@ class Headrace(faust.App):  # type: ignore[misc]
         await self.runner.pump(fetches)
 
     async def on_first_start(self) -> None:
-        """Start or find the broker, make the topics, open the state."""
+        """Start or find the broker, make the topics, open the state; without them the process ends."""
+        try:
+            await self._first_start()
+        except (BrokerError, SlotError, TopicError) as error:
+            log.critical("worker.cannot_start", reason=str(error))
+            os._exit(1)  # nothing runs yet that would have to be stopped in order
+
+    async def _first_start(self) -> None:
         settings = self.settings
         loop = asyncio.get_running_loop()
         self._slot = WorkerSlot.take(settings.data_dir, settings.worker_id)

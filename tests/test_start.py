@@ -1,0 +1,58 @@
+"""What users get wrong in their own files is answered with one line, by the `faust` command too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FAUST = Path(sys.executable).with_name("faust")
+
+MISTAKES = {
+    "syntax": ("def x(:\n", "agents/mine.py:1: invalid syntax"),
+    "duration": (
+        'from app import tumbling\ntumbling("10 secs")\n',
+        "agents/mine.py:2: ValueError: '10 secs'",
+    ),
+    "import": ("from app import nothing\n", "agents/mine.py:1: ImportError"),
+    "no coroutine": (
+        "from app import app\nfrom app.events.order_placed import OrderPlaced\n\n"
+        "@app.agent(OrderPlaced)\ndef mine(orders):\n    pass\n",
+        "must be an `async def`",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The users' part of a checkout, to be spoiled."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("app", "tables"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "agents").mkdir()
+    (folder / "agents" / "__init__.py").touch()
+    return folder
+
+
+@pytest.mark.parametrize(("code", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_one_line(checkout: Path, code: str, said: str) -> None:
+    (checkout / "agents" / "mine.py").write_text(code)
+    done = subprocess.run(
+        [FAUST, "-A", "app", "worker"],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 1
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("headrace: ")
+    assert said in lines[0]
