@@ -33,8 +33,8 @@ class KernelDecoder:
         buffer: npt.NDArray[np.uint8],
         starts: npt.NDArray[np.int64],
         lengths: npt.NDArray[np.int64],
-    ) -> tuple[pl.DataFrame, npt.NDArray[np.int64] | None, list[Rejected]]:
-        """(frame, rows or None, rejected) as in `Decoded`."""
+    ) -> tuple[pl.DataFrame, npt.NDArray[np.int64] | None, list[Rejected], int]:
+        """(frame, rows or None, rejected, fallback) as in `Decoded`."""
         buffer, starts, lengths = read_only(buffer), read_only(starts), read_only(lengths)
         count = len(starts)
         if count and not self._learned:
@@ -71,7 +71,7 @@ class KernelDecoder:
             columns.store(self._columns, accepted, [e for e in events if not isinstance(e, str)])
             unsure[accepted] = False
             rows = np.flatnonzero(~unsure) if rejected else None
-        return columns.frame(self._columns, used, rows), rows, rejected
+        return columns.frame(self._columns, used, rows), rows, rejected, int(left)
 
     def _scratch(
         self,

@@ -35,12 +35,14 @@ _BATCH: Final = bytes.fromhex(
 class Decoded:
     """The valid events as columns, in the order given.
 
-    `rows` (int64[n]) maps the frame's rows to the given ones; None: all of them.
+    `rows` (int64[n]) maps the frame's rows to the given ones; None: all of them. `fallback`: how many
+    events the kernel was not sure of and left to msgspec.
     """
 
     frame: pl.DataFrame
     rows: npt.NDArray[np.int64] | None
     rejected: list[Rejected]
+    fallback: int = 0
 
 
 class JsonColumns:

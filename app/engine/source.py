@@ -43,13 +43,16 @@ class _Envelope(msgspec.Struct):
 
 @dataclass
 class Decoded:
-    """The batches of one fetch, in the order of the types; `records` gives the original bytes."""
+    """The batches of one fetch, in the order of the types; `records` gives the original bytes.
+
+    fallback: how many events the JSON kernel left to msgspec.
+    """
 
     fetch: Fetch
     records: Records
     batches: list[Batch] = field(default_factory=list)
     dead_letters: list[Record] = field(default_factory=list)
-    ignored: int = 0
+    fallback: int = 0
 
 
 class Source:
@@ -104,8 +107,6 @@ class Source:
             rows = np.arange(len(kinds)) if len(present) == 1 else np.flatnonzero(kinds == kind)
             if kind in self._decoders:
                 self._decode_type(int(kind), rows, len(present) == 1, view, decoded)
-            else:
-                decoded.ignored += len(rows)
         return decoded
 
     def _decode_type(
@@ -117,6 +118,7 @@ class Source:
             (view.start, view.length) if whole else (view.start[rows], view.length[rows])
         )
         columns = self._decoders[kind].decode(view.buffer, start, length)
+        decoded.fallback += columns.fallback
         for rejected in columns.rejected:
             self._reject(decoded, int(rows[rejected.row]), rejected.reason)
         if columns.rows is not None:

@@ -16,12 +16,13 @@ class MetricsObserver:
     def __init__(self, dead_letter_topic: str) -> None:
         self._dead_letter_topic = dead_letter_topic
 
-    def fetched(self, fetch: Fetch, events: int) -> None:
-        """A fetch has been staged."""
+    def fetched(self, fetch: Fetch, events: int, fallback: int) -> None:
+        """A fetch has been staged; fallback: events that the JSON kernel left to msgspec."""
         labels: dict[str, str | int] = {"topic": fetch.topic, "partition": fetch.partition}
         metrics.EVENTS.add(events, **labels)
         metrics.FETCHED_BYTES.add(len(fetch.raw), **labels)
         metrics.BATCHES.add(1, **labels)
+        metrics.FALLBACK_EVENTS.add(fallback, topic=fetch.topic)
 
     def checkpoint_done(self, checkpoint: Checkpoint, seconds: float, bytes_written: int) -> None:
         """A checkpoint has become the state."""

@@ -113,9 +113,8 @@ class Runner:
         self.assigned = True
         self._assignments += 1
         number = self._assignments
-        await asyncio.wrap_future(
-            self._kernels
-        )  # until then there is no progress, and none is expected
+        # before the kernels are compiled there is no progress, and none is expected
+        await asyncio.wrap_future(self._kernels)
         async with self._checkpointing:
             taken = await loop.run_in_executor(self._checkpoint_thread, self._take_over, partitions)
             if number != self._assignments:  # given up again meanwhile
@@ -209,9 +208,8 @@ class Runner:
                     await self._rewind()
             except asyncio.CancelledError:
                 raise
-            except (
-                BaseException
-            ) as error:  # a bug, or Polars' own panic: nothing is lost if we end here
+            except BaseException as error:
+                # a bug, or Polars' own panic, which is no Exception: nothing is lost if we end here
                 log.exception("engine.failed")
                 await self.on_fatal(error)
                 raise
@@ -235,7 +233,8 @@ class Runner:
             here = (work.fetch.topic, work.fetch.partition)
             if work.events or work.received:
                 self._last_event_at[here] = self._clock()
-            self._observer.fetched(work.fetch, work.events)
+            fallback = work.decoded.fallback if work.decoded else 0
+            self._observer.fetched(work.fetch, work.events, fallback)
             if self.processor.staged_bytes > self._pace.checkpoint_bytes_max:
                 self._wanted.set()
 

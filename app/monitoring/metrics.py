@@ -26,7 +26,7 @@ REASON = Label("reason", REASON_CLASSES)
 TABLE = Label("table")
 TOPIC = Label("topic")
 TYPE = Label("type")
-OUTCOME = Label("outcome", ("committed", "aborted", "unknown"))
+OUTCOME = Label("outcome", ("committed", "aborted"))
 
 EVENTS = Counter(
     "events",
@@ -97,9 +97,8 @@ FETCH_BUFFER_BYTES = Gauge(
 )
 CHECKPOINTS = Counter(
     "checkpoints",
-    "Checkpoints tried. Aborted ones are done again; many: read the log for the reason. Unknown: "
-    "Kafka did not answer the commit, and its outcome was read back afterwards. Committed ones "
-    "standing still while there is lag: nothing is published.",
+    "Checkpoints tried. Aborted ones are done again; many: read the log for the reason. Committed "
+    "ones standing still while there is lag: nothing is published.",
     unit="checkpoints",
     labels=[OUTCOME],
 )
