@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+NONE: Final = CODECS.index("none")
+LZ4: Final = CODECS.index("lz4")
 
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16  # the magic, a version and a compatible version
@@ -68,3 +70,14 @@ _DECOMPRESS: Final[tuple[Callable[[Any, Any], int], ...]] = (
     cramjam.lz4.decompress_into,
     cramjam.zstd.decompress_into,
 )
+
+
+def compress(codec: int, data: memoryview) -> bytes:
+    """Compress for a record batch; NONE and LZ4 are what we write."""
+    if codec == NONE:
+        return bytes(data)
+    assert codec == LZ4
+    # Kafka's own reader knows no blocks that depend on earlier ones
+    compressor = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
+    compressor.compress(bytes(data))
+    return bytes(compressor.finish())

@@ -15,6 +15,7 @@ from app.codecs.json_msgspec import MsgspecDecoder, Rejected, split
 from app.codecs.json_plan import plan_for
 from app.codecs.murmur2 import partitions
 from app.codecs.record_batch import Fetch, event_types, parse
+from app.codecs.record_writer import RecordColumns, Texts, write_batches
 
 __all__ = ["Decoded", "JsonColumns", "Rejected", "warm_up"]
 
@@ -151,4 +152,7 @@ def warm_up() -> None:
     partitions(pl.Series(["key"]), 1)
     decoder = JsonColumns(_Sample, ["text"])
     decoder.decode_with_kernel(records.buffer, records.value_start, records.value_length)
+    text = pl.Series(["text"])
+    columns = RecordColumns("warm-up", text, Texts.of(text), np.zeros(1, np.int64), text, ())
+    next(write_batches(columns, 1)).sealed(0, 0, 0)
     _kernels_ready.set()

@@ -26,9 +26,10 @@ from app.engine.processor import Processor
 from app.engine.store import Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore
-from app.kafka.publisher import AbortedError, ExpelledError, Membership, Offsets, Publisher
+from app.kafka.publisher import AbortedError, ExpelledError, Offsets, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
+from app.kafka.transactional_producer import Membership
 
 log = structlog.get_logger(__name__)
 
@@ -377,9 +378,10 @@ class Runner:
     async def close(self) -> None:
         """Publish what is staged, and give up threads and connections."""
         await self.revoke()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._checkpoint_thread, self._publisher.close)
         self._engine_thread.shutdown(wait=True, cancel_futures=True)
         self._checkpoint_thread.shutdown(wait=True, cancel_futures=True)
-        self._publisher.close()
 
 
 def _compile_kernels() -> None:

@@ -1,0 +1,235 @@
+"""Columns to Kafka record batches (message format 2): no Python object per record.
+
+The format is Kafka's own: https://kafka.apache.org/documentation/#recordbatch.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from app.codecs.compression import LZ4, NONE, compress
+from app.codecs.crc32c_kernel import crc32c
+from app.codecs.kernel import read_only
+from app.codecs.murmur2 import partitions
+from app.codecs.record_writer_kernel import VARINT_BYTES_MAX, write
+
+BATCH_BYTES_MAX: Final = 768 << 10
+"""Of a batch's records before compression: below Kafka's default limit (`max.message.bytes`) in any case."""
+
+_HEAD: Final = struct.Struct(">qiibI")
+_BODY: Final = struct.Struct(">hiqqqhii")
+_CHECKED_FROM: Final = _HEAD.size
+_MAGIC: Final = 2
+_TRANSACTIONAL: Final = 0x10
+_FIXED_BYTES_MAX: Final = 1 + 8 * VARINT_BYTES_MAX
+_ID: Final = b"ce_id"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Texts:
+    """n byte strings: buffer[start:start + length] (int64[n] both); a length of -1 is a null."""
+
+    buffer: npt.NDArray[np.uint8]
+    start: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @classmethod
+    def of(cls, series: pl.Series) -> "Texts":
+        """The values of a String or Binary column."""
+        array = series.to_arrow(compat_level=pl.CompatLevel.oldest())
+        _, ends, texts = array.buffers()
+        offsets = np.frombuffer(ends, np.int64, len(series) + 1, 8 * array.offset)
+        length = np.diff(offsets)
+        if series.null_count():
+            length[series.is_null().to_numpy()] = -1
+        return cls(np.frombuffer(texts or b"", np.uint8), offsets[:-1], length)
+
+    @classmethod
+    def lines(cls, data: bytes) -> "Texts":
+        """Lines that each end with a newline, without it."""
+        buffer = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(buffer == ord("\n"))
+        start = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])[: len(ends)]
+        return cls(buffer, start, ends - start)
+
+    @classmethod
+    def nulls(cls, count: int) -> "Texts":
+        """So many nulls."""
+        return cls(np.empty(0, np.uint8), np.zeros(count, np.int64), np.full(count, -1, np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordColumns:
+    """Records for one topic, as columns of n rows.
+
+    key: String; None, or a null in it: no key. timestamp: int64[n], ms. id: String, the value of each
+    record's header `ce_id`, which comes first; headers: those that all records have in common.
+    """
+
+    topic: str
+    key: pl.Series | None
+    value: Texts
+    timestamp: npt.NDArray[np.int64]
+    id: pl.Series
+    headers: Sequence[tuple[str, bytes]]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentBatch:
+    """A record batch that lacks only what its producer adds. payload: the records, compressed with `codec`."""
+
+    topic: str
+    partition: int
+    count: int
+    first_timestamp: int
+    timestamp_max: int
+    codec: int
+    payload: bytes
+
+    def sealed(
+        self, producer_id: int, epoch: int, sequence: int, *, base_offset: int = 0
+    ) -> bytearray:
+        """The bytes that go to the broker, as part of this producer's transaction."""
+        size = _HEAD.size + _BODY.size + len(self.payload)
+        batch = bytearray(size)
+        _BODY.pack_into(
+            batch,
+            _CHECKED_FROM,
+            self.codec | _TRANSACTIONAL,
+            self.count - 1,
+            self.first_timestamp,
+            self.timestamp_max,
+            producer_id,
+            epoch,
+            sequence,
+            self.count,
+        )
+        batch[_HEAD.size + _BODY.size :] = self.payload
+        checksum = np.empty(1, np.uint32)
+        bounds = np.array([_CHECKED_FROM]), np.array([size])
+        crc32c(read_only(np.frombuffer(batch, np.uint8)), *bounds, checksum)
+        _HEAD.pack_into(batch, 0, base_offset, size - 12, 0, _MAGIC, int(checksum[0]))
+        return batch
+
+
+def write_batches(
+    records: RecordColumns,
+    partition_count: int,
+    *,
+    keyless_partition: int = 0,
+    batch_bytes_max: int = BATCH_BYTES_MAX,
+) -> Iterator[UnsentBatch]:
+    """Batches of at most `batch_bytes_max` uncompressed; of each partition in the records' order, in turn.
+
+    A key is placed by murmur2; records without one go to `keyless_partition`. A record that is larger
+    than a batch may be stands alone in its own.
+    """
+    if not len(records):
+        return
+    target = _targets(records, partition_count, keyless_partition)
+    order = np.argsort(target, kind="stable")
+    bounds = np.searchsorted(target[order], np.arange(partition_count + 1))
+    writer = _Writer(records, batch_bytes_max)
+    yield from in_turn(
+        writer.batches(partition, order[bounds[partition] : bounds[partition + 1]])
+        for partition in range(partition_count)
+    )
+
+
+def in_turn(partitions: Iterable[Iterator[UnsentBatch]]) -> Iterator[UnsentBatch]:
+    """One batch of each partition in turn, so that one request can carry one of each."""
+    running = list(partitions)
+    while running:
+        for batches in list(running):
+            batch = next(batches, None)
+            if batch is None:
+                running.remove(batches)
+            else:
+                yield batch
+
+
+def _targets(
+    records: RecordColumns, partition_count: int, keyless_partition: int
+) -> npt.NDArray[np.uint16]:
+    """The partition of each record, in a type whose sorting is one of counting (Kafka has few enough)."""
+    keyless = keyless_partition % partition_count
+    if records.key is None:
+        return np.full(len(records), keyless, np.uint16)
+    target = partitions(records.key.fill_null(""), partition_count).to_numpy().astype(np.uint16)
+    if records.key.null_count():
+        target[records.key.is_null().to_numpy()] = keyless
+    return target
+
+
+class _Writer:
+    """Writes the batches of one set of columns through one buffer."""
+
+    def __init__(self, records: RecordColumns, batch_bytes_max: int) -> None:
+        self._records = records
+        count = len(records)
+        key = Texts.nulls(count) if records.key is None else Texts.of(records.key)
+        self._columns = [
+            read_only(array)
+            for texts in (key, records.value, Texts.of(records.id))
+            for array in (texts.buffer, texts.start, texts.length)
+        ]
+        self._before = np.frombuffer(_varint(1 + len(records.headers)) + _text(_ID), np.uint8)
+        common = b"".join(_text(name.encode()) + _text(value) for name, value in records.headers)
+        self._after = np.frombuffer(common, np.uint8)
+        self._timestamp = read_only(records.timestamp)
+        longest = sum(int(length.max()) for length in self._columns[2::3])
+        room = longest + len(self._before) + len(self._after) + _FIXED_BYTES_MAX
+        self._out = np.empty(max(batch_bytes_max, room), np.uint8)
+
+    def batches(self, partition: int, rows: npt.NDArray[np.int64]) -> Iterator[UnsentBatch]:
+        """The batches of one partition."""
+        rows = read_only(rows)
+        first = 0
+        while first < len(rows):
+            after, size = write(
+                *self._columns, self._before, self._after, self._timestamp, rows, first, self._out
+            )
+            times = self._timestamp[rows[first:after]]
+            yield UnsentBatch(
+                self._records.topic,
+                partition,
+                after - first,
+                int(times[0]),
+                int(times.max()),
+                LZ4,
+                compress(LZ4, memoryview(self._out)[:size]),  # type: ignore[arg-type]
+            )
+            first = after
+
+
+def written_batch(topic: str, partition: int, times: Sequence[int], batch: bytes) -> UnsentBatch:
+    """A whole, uncompressed record batch that was made otherwise. times: its records', in ms."""
+    payload = memoryview(batch)[_HEAD.size + _BODY.size :]
+    codec, data = LZ4, compress(LZ4, payload)
+    if len(data) >= len(payload):  # segments are compressed already
+        codec, data = NONE, compress(NONE, payload)
+    return UnsentBatch(topic, partition, len(times), times[0], max(times), codec, data)
+
+
+def _varint(value: int) -> bytes:
+    rest, out = value << 1, bytearray()
+    while rest >= 0x80:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+def _text(text: bytes) -> bytes:
+    return _varint(len(text)) + text

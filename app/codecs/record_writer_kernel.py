@@ -1,0 +1,126 @@
+"""Kernel that writes the records of Kafka record batches (message format 2).
+
+Positions are addresses; the caller gives columns whose spans lie within their buffers.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from app.codecs.kernel import kernel, part
+from app.codecs.words_kernel import load_byte, load_word, store_byte, store_word
+
+VARINT_BYTES_MAX: Final = 10
+_FIXED_BYTES_MAX: Final = 1 + 6 * VARINT_BYTES_MAX
+"""Of a record: its attributes, and six lengths and deltas."""
+
+
+@part
+def _zigzag(value: Any) -> Any:
+    return np.uint64((value << np.int64(1)) ^ (value >> np.int64(63)))
+
+
+@part
+def _varint_bytes(value: Any) -> Any:
+    """How many bytes a zigzag varint takes."""
+    rest = _zigzag(value) >> np.uint64(7)
+    size = np.int64(1)
+    while rest:
+        rest >>= np.uint64(7)
+        size += 1
+    return size
+
+
+@part
+def _put_varint(position: Any, value: Any) -> Any:
+    """Write a zigzag varint; gives the position after it."""
+    rest = _zigzag(value)
+    while rest >= np.uint64(0x80):
+        store_byte(position, rest | np.uint64(0x80))
+        rest >>= np.uint64(7)
+        position += 1
+    store_byte(position, rest)
+    return position + 1
+
+
+@part
+def _put(position: Any, source: Any, length: Any) -> Any:
+    """Copy bytes; gives the position after them."""
+    end = source + length
+    while source + 8 <= end:
+        store_word(position, load_word(source))
+        source += 8
+        position += 8
+    while source < end:
+        store_byte(position, load_byte(source))
+        source += 1
+        position += 1
+    return position
+
+
+@part
+def _put_bytes(position: Any, source: Any, length: Any) -> Any:
+    """Write a length, -1 for a null, and the bytes; gives the position after them."""
+    position = _put_varint(position, length)
+    return _put(position, source, length) if length > 0 else position
+
+
+@kernel
+def write(
+    keys: Any,
+    key_start: Any,
+    key_length: Any,
+    values: Any,
+    value_start: Any,
+    value_length: Any,
+    ids: Any,
+    id_start: Any,
+    id_length: Any,
+    before_id: Any,
+    after_id: Any,
+    timestamps: Any,
+    rows: Any,
+    first: Any,
+    out: Any,
+) -> Any:
+    """Write the records rows[first:] to `out` (uint8[]) until the next might not fit.
+
+    A record is the key, the value, `before_id`, the id with its length before it, and `after_id`; its
+    deltas count from rows[first]. Returns (the first of `rows` that is not written, bytes written).
+    """
+    key_base, value_base = np.int64(keys.ctypes.data), np.int64(values.ctypes.data)
+    id_base, out_base = np.int64(ids.ctypes.data), np.int64(out.ctypes.data)
+    before, after = np.int64(before_id.ctypes.data), np.int64(after_id.ctypes.data)
+    fixed = before_id.shape[0] + after_id.shape[0]
+    end = out_base + out.shape[0]
+    base_timestamp = timestamps[rows[first]]
+    position = out_base
+    number = first
+    while number < rows.shape[0]:
+        row = rows[number]
+        key, value, identity = key_length[row], value_length[row], id_length[row]
+        texts = max(key, 0) + max(value, 0) + max(identity, 0) + fixed
+        if texts + _FIXED_BYTES_MAX > end - position:
+            break
+        delta = timestamps[row] - base_timestamp
+        offset = np.int64(number - first)
+        length = (
+            texts
+            + 1
+            + _varint_bytes(delta)
+            + _varint_bytes(offset)
+            + _varint_bytes(key)
+            + _varint_bytes(value)
+            + _varint_bytes(identity)
+        )
+        position = _put_varint(position, length)
+        store_byte(position, np.uint64(0))
+        position = _put_varint(position + 1, delta)
+        position = _put_varint(position, offset)
+        position = _put_bytes(position, key_base + key_start[row], key)
+        position = _put_bytes(position, value_base + value_start[row], value)
+        position = _put(position, before, before_id.shape[0])
+        position = _put_bytes(position, id_base + id_start[row], identity)
+        position = _put(position, after, after_id.shape[0])
+        number += 1
+    return number, position - out_base

@@ -1,0 +1,113 @@
+"""The record batches of a checkpoint, made one after the other while they are sent."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from app.codecs.murmur2 import partition as partition_of
+from app.codecs.record_writer import (
+    BATCH_BYTES_MAX,
+    UnsentBatch,
+    in_turn,
+    write_batches,
+    written_batch,
+)
+from app.engine import names
+from app.engine.checkpoint import Checkpoint, Record
+from app.engine.derived_events import derived_records
+from app.events.event import event_type
+
+_MAGIC = 2
+
+
+class Outbox:
+    """Turns checkpoints into record batches; records without a key take turns at the partitions."""
+
+    def __init__(self, app_id: str) -> None:
+        self._app_id = app_id
+        self._turn = itertools.count()
+
+    def topics(self, checkpoint: Checkpoint) -> set[str]:
+        """The topics that the checkpoint writes to."""
+        return {
+            *(record.topic for record in checkpoint.records),
+            *(event_type(emission.cls).topic for emission in checkpoint.emissions),
+            *(self._changelog(change.table.name) for change in checkpoint.changes),
+        }
+
+    def batches(
+        self, checkpoint: Checkpoint, partition_counts: Mapping[str, int]
+    ) -> Iterator[UnsentBatch]:
+        """All batches, in an order in which partitions take turns."""
+        yield from in_turn(
+            _cut(*here, records)
+            for here, records in self._placed(checkpoint.records, partition_counts).items()
+        )
+        for emission in checkpoint.emissions:
+            records = derived_records(emission, self._app_id)
+            count = partition_counts[records.topic]
+            yield from write_batches(records, count, keyless_partition=next(self._turn) % count)
+        yield from in_turn(
+            _cut(*here, records) for here, records in self._changes(checkpoint).items()
+        )
+
+    def _changelog(self, table: str) -> str:
+        return names.changelog_topic(self._app_id, table)
+
+    def _placed(
+        self, records: Iterable[Record], partition_counts: Mapping[str, int]
+    ) -> dict[tuple[str, int], list[Record]]:
+        """Dead letters, late events and partial aggregates by their partition."""
+        placed: dict[tuple[str, int], list[Record]] = defaultdict(list)
+        for record in records:
+            partition, count = record.partition, partition_counts[record.topic]
+            if partition is None:
+                keyless = record.key is None
+                partition = next(self._turn) % count if keyless else partition_of(record.key, count)  # type: ignore[arg-type]
+            placed[(record.topic, partition)].append(record)
+        return placed
+
+    def _changes(self, checkpoint: Checkpoint) -> dict[tuple[str, int], list[Record]]:
+        """The changelog's records: tombstones, then segments."""
+        placed: dict[tuple[str, int], list[Record]] = defaultdict(list)
+        for change in checkpoint.changes:
+            here = (self._changelog(change.table.name), change.partition)
+            entries: dict[bytes, bytes | None] = {**dict.fromkeys(change.deletes), **change.puts}
+            placed[here] += [Record(here[0], key, value) for key, value in entries.items()]
+        return placed
+
+
+def _cut(topic: str, partition: int, records: Sequence[Record]) -> Iterator[UnsentBatch]:
+    """Batches of at most BATCH_BYTES_MAX, or of one record that is larger."""
+    now_ms = time.time_ns() // 1_000_000
+    first = 0
+    while first < len(records):
+        builder = DefaultRecordBatchBuilder(
+            magic=_MAGIC,
+            compression_type=0,
+            is_transactional=True,
+            producer_id=-1,
+            producer_epoch=-1,
+            base_sequence=-1,
+            batch_size=BATCH_BYTES_MAX,
+        )
+        times: list[int] = []
+        for record in itertools.islice(records, first, None):
+            stamp = now_ms if record.timestamp is None else max(record.timestamp, 0)
+            # the builder takes a first record of any size, and gives None for one that does not fit
+            if not builder.append(
+                len(times),
+                timestamp=stamp,
+                key=record.key,
+                value=record.value,
+                headers=list(record.headers),
+            ):
+                break
+            times.append(stamp)
+        yield written_batch(topic, partition, times, bytes(builder.build()))
+        first += len(times)

@@ -1,0 +1,294 @@
+"""The requests of Kafka's transactions in the versions that aiokafka lacks, over its types and connections.
+
+The schemas are Kafka's own: https://kafka.apache.org/protocol. Two dialects: since Kafka 4.0 a cluster whose
+feature `transaction.version` is 2 adds partitions and offsets to a transaction by itself and gives every
+transaction an epoch of its own (KIP-890), so that no request can land on a later transaction.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, ClassVar
+
+from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactBytes,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
+)
+
+_STRING = CompactString("utf-8")
+_TAGS = ("tags", TaggedFields)
+NO_TAGS: dict[int, bytes] = {}
+
+
+class Call(Request[Any]):
+    """A request of one version, which the caller has chosen by what the cluster supports."""
+
+    API_KEY = -1
+
+    def __init__(self, cls: type[RequestStruct], *fields: Any) -> None:
+        self.API_KEY = cls.API_KEY  # type: ignore[misc] # of the instance: one class for all requests
+        self._struct = cls(*fields, NO_TAGS)
+
+    def prepare(self, versions: dict[int, tuple[int, int]]) -> Any:
+        return self._struct
+
+    def build(self, request_struct_class: Any) -> Any:
+        return self._struct
+
+
+class _Flexible(RequestStruct):
+    API_KEY: ClassVar[int] = -1
+    API_VERSION: ClassVar[int] = -1
+    RESPONSE_TYPE: ClassVar[type[Response]] = Response
+    SCHEMA: ClassVar[Schema] = Schema()
+    FLEXIBLE_VERSION: ClassVar[bool] = True
+
+
+class ApiVersionsResponse(Response):
+    API_KEY, API_VERSION = 18, 3
+    SCHEMA = Schema(
+        ("error_code", Int16),
+        (
+            "api_versions",
+            CompactArray(("api_key", Int16), ("min", Int16), ("max", Int16), _TAGS),
+        ),
+        ("throttle_time_ms", Int32),
+        _TAGS,
+    )
+
+
+class ApiVersions(_Flexible):
+    """Fields: client name, client version."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 18, 3, ApiVersionsResponse
+    SCHEMA = Schema(("name", _STRING), ("version", _STRING), _TAGS)
+
+    def parse_response_header(self, read_buffer: BytesIO | bytes) -> ResponseHeader_v0:
+        return ResponseHeader_v0.decode(read_buffer)  # without tags, in every version
+
+
+_FINALIZED_FEATURES = 2
+_FEATURES = CompactArray(("name", _STRING), ("max", Int16), ("min", Int16), _TAGS)
+
+
+def finalized_feature(response: ApiVersionsResponse, name: str) -> int:
+    """The level at which a feature is switched on in the cluster; 0: it is not."""
+    data = response.tags.get(_FINALIZED_FEATURES)
+    features = _FEATURES.decode(BytesIO(data)) if data else []
+    return next((int(level) for found, level, *_ in features or [] if found == name), 0)
+
+
+class InitProducerIdResponse(Response):
+    API_KEY, API_VERSION = 22, 4
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        _TAGS,
+    )
+
+
+class InitProducerId(_Flexible):
+    """Fields: transactional id, transaction timeout (ms), producer id and epoch (-1: a new epoch)."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 22, 4, InitProducerIdResponse
+    SCHEMA = Schema(
+        ("transactional_id", _STRING),
+        ("transaction_timeout_ms", Int32),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        _TAGS,
+    )
+
+
+class AddPartitionsToTxnResponse(Response):
+    API_KEY, API_VERSION = 24, 3
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("name", _STRING),
+                ("partitions", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class AddPartitionsToTxn(_Flexible):
+    """Fields: transactional id, producer id, epoch, [(topic, [partition], tags)]."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 24, 3, AddPartitionsToTxnResponse
+    SCHEMA = Schema(
+        ("transactional_id", _STRING),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("topics", CompactArray(("name", _STRING), ("partitions", CompactArray(Int32)), _TAGS)),
+        _TAGS,
+    )
+
+
+class AddOffsetsToTxnResponse(Response):
+    API_KEY, API_VERSION = 25, 3
+    SCHEMA = Schema(("throttle_time_ms", Int32), ("error_code", Int16), _TAGS)
+
+
+class AddOffsetsToTxn(_Flexible):
+    """Fields: transactional id, producer id, epoch, group."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 25, 3, AddOffsetsToTxnResponse
+    SCHEMA = Schema(
+        ("transactional_id", _STRING),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("group_id", _STRING),
+        _TAGS,
+    )
+
+
+class ProduceResponse(Response):
+    API_KEY, API_VERSION = 0, 9
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("name", _STRING),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("error_code", Int16),
+                        ("base_offset", Int64),
+                        ("log_append_time_ms", Int64),
+                        ("log_start_offset", Int64),
+                        (
+                            "record_errors",
+                            CompactArray(("index", Int32), ("message", _STRING), _TAGS),
+                        ),
+                        ("error_message", _STRING),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        ("throttle_time_ms", Int32),
+        _TAGS,
+    )
+
+
+class Produce(_Flexible):
+    """Fields: transactional id, acks, timeout (ms), [(topic, [(partition, batch, tags)], tags)]."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 0, 9, ProduceResponse
+    SCHEMA = Schema(
+        ("transactional_id", _STRING),
+        ("acks", Int16),
+        ("timeout_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("name", _STRING),
+                ("partitions", CompactArray(("partition", Int32), ("batch", CompactBytes), _TAGS)),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class ProduceAndAdd(Produce):
+    """Produce that adds the partitions to the transaction."""
+
+    API_VERSION = 12
+
+
+class TxnOffsetCommitResponse(Response):
+    API_KEY, API_VERSION = 28, 3
+    SCHEMA = AddPartitionsToTxnResponse.SCHEMA
+
+
+class TxnOffsetCommit(_Flexible):
+    """Fields: transactional id, group, producer id, epoch, generation, member, instance,
+    [(topic, [(partition, offset, leader epoch, metadata, tags)], tags)]."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 28, 3, TxnOffsetCommitResponse
+    SCHEMA = Schema(
+        ("transactional_id", _STRING),
+        ("group_id", _STRING),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("generation_id", Int32),
+        ("member_id", _STRING),
+        ("group_instance_id", _STRING),
+        (
+            "topics",
+            CompactArray(
+                ("name", _STRING),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", _STRING),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class TxnOffsetCommitAndAdd(TxnOffsetCommit):
+    """Offset commit that adds the group to the transaction."""
+
+    API_VERSION = 5
+
+
+class EndTxnResponse(Response):
+    API_KEY, API_VERSION = 26, 3
+    SCHEMA = Schema(("throttle_time_ms", Int32), ("error_code", Int16), _TAGS)
+
+
+class EndTxn(_Flexible):
+    """Fields: transactional id, producer id, epoch, commit (False: abort)."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 26, 3, EndTxnResponse
+    SCHEMA = Schema(
+        ("transactional_id", _STRING),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("committed", Boolean),
+        _TAGS,
+    )
+
+
+class EndTxnWithEpochResponse(Response):
+    API_KEY, API_VERSION = 26, 5
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        _TAGS,
+    )
+
+
+class EndTxnWithEpoch(EndTxn):
+    """End that answers with the producer id and epoch of the next transaction."""
+
+    API_VERSION, RESPONSE_TYPE = 5, EndTxnWithEpochResponse
