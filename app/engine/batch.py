@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -36,6 +37,25 @@ class Emission:
     source: str
 
 
+def joined(emissions: Iterable[Emission]) -> list[Emission]:
+    """Those of one type and source as one, in their order: what follows costs by the emission, not by the row."""
+    groups: dict[tuple[type[Event], str], list[Emission]] = {}
+    for emission in emissions:
+        groups.setdefault((emission.cls, emission.source), []).append(emission)
+    return [
+        Emission(
+            cls,
+            pl.concat([item.frame for item in group]),
+            pl.concat([item.ids for item in group]),
+            pl.concat([item.times for item in group]),
+            source,
+        )
+        if len(group) > 1
+        else group[0]
+        for (cls, source), group in groups.items()
+    ]
+
+
 @dataclass(frozen=True)
 class Update:
     """Rows that an agent adds to a table: the fields that the table reads, `_time` (ms) and `_offset`."""
@@ -60,7 +80,7 @@ class Batch:
     agent: str = ""
     emissions: list[Emission] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
-    _emitted: dict[type[Event], pl.DataFrame] = field(default_factory=dict)
+    _emitted: dict[type[Event], list[pl.Series]] = field(default_factory=dict)
     """The offsets of what was emitted, by type: so much has been numbered."""
 
     def __len__(self) -> int:
@@ -90,22 +110,17 @@ class Batch:
 
     def _ids_by_offset(self, cls: type[Event], frame: pl.DataFrame) -> pl.Series:
         """Agent, partition and offset of the cause, the type, and which one of that type it is there."""
-        offsets = frame[OFFSET]
-        if cls not in self._emitted and (offsets.diff(null_behavior="drop") > 0).all():
-            numbered = frame.select(OFFSET, pl.lit(0).alias("number"))  # the usual case: one each
-        else:
-            numbered = frame.select(OFFSET, pl.int_range(pl.len()).over(OFFSET).alias("number"))
-        if cls in self._emitted:
-            before = self._emitted[cls].group_by(OFFSET).agg(pl.len().alias("before"))
-            numbered = numbered.join(before, OFFSET, how="left", maintain_order="left").select(
-                OFFSET, pl.col("number") + pl.col("before").fill_null(0)
-            )
-        seen = numbered.select(OFFSET)
-        self._emitted[cls] = pl.concat([self._emitted[cls], seen]) if cls in self._emitted else seen
+        offsets = frame.get_column(OFFSET)
         origin, kind = f"{self.agent}:{self.topic}:{self.partition}:", f":{event_type(cls).name}:"
-        return numbered.select(
-            pl.concat_str(pl.lit(origin), OFFSET, pl.lit(kind), "number")
-        ).to_series()
+        before = self._emitted.setdefault(cls, [])
+        if not before and (np.diff(offsets.to_numpy()) > 0).all():  # the usual case: one each
+            ids = pl.concat_str(pl.lit(origin), OFFSET, pl.lit(f"{kind}0"))
+            numbered = frame
+        else:
+            numbered = _numbered(offsets, before)
+            ids = pl.concat_str(pl.lit(origin), OFFSET, pl.lit(kind), "number")
+        before.append(offsets)
+        return numbered.select(ids).to_series()
 
     def _ids(self, count: int) -> pl.Series:
         """Ids for what comes from the batch as a whole; another cut of the stream gives others."""
@@ -170,28 +185,49 @@ def _fields_of(
     """
     kinds = schema(cls)
     if required is None:
-        required = {info.name for info in msgspec.structs.fields(cls) if info.required}
+        required = _required(cls)
     else:
         kinds = {name: kind for name, kind in kinds.items() if name in required}
-    missing = sorted(required - set(frame.columns))
+    given = dict(frame.schema)
+    missing = sorted(required - given.keys())
     if missing:
         raise EmitError(
             f"{cls.__name__} needs {', '.join(missing)}; the frame has only {', '.join(frame.columns)}"
         )
+    # column by column: a query over the frame would cost more than the columns of a small batch
+    columns: list[pl.Series] = []
     for name, kind in kinds.items():
-        if name in frame.columns and not _fits(frame.schema[name], kind):
-            raise EmitError(f"{cls.__name__}: {name} must be {kind}, not {frame.schema[name]}")
-    absent = [
-        pl.Series(name, [_default(cls, name)], dtype=kind).new_from_index(0, len(frame))
-        for name, kind in kinds.items()
-        if name not in frame.columns
-    ]
-    try:
-        return frame.with_columns(absent).select(
-            pl.col(name).cast(kind) for name, kind in kinds.items()
-        )
-    except pl.exceptions.PolarsError as error:
-        raise EmitError(f"{cls.__name__}: {error}") from error
+        if name not in given:
+            absent = pl.Series(name, [_default(cls, name)], dtype=kind)
+            columns.append(absent.new_from_index(0, len(frame)))
+            continue
+        column = frame.get_column(name)
+        if given[name] != kind:
+            if not _fits(given[name], kind):
+                raise EmitError(f"{cls.__name__}: {name} must be {kind}, not {given[name]}")
+            try:
+                column = column.cast(kind)
+            except pl.exceptions.PolarsError as error:
+                raise EmitError(f"{cls.__name__}: {error}") from error
+        columns.append(column)
+    return pl.DataFrame(columns)
+
+
+@cache
+def _required(cls: type[Event]) -> set[str]:
+    """The fields without a default."""
+    return {info.name for info in msgspec.structs.fields(cls) if info.required}
+
+
+def _numbered(offsets: pl.Series, before: Sequence[pl.Series]) -> pl.DataFrame:
+    """The offsets, and which one of its offset each is, counted on from those before."""
+    numbered = pl.DataFrame([offsets]).select(OFFSET, pl.int_range(pl.len()).over(OFFSET).alias("number"))
+    if not before:
+        return numbered
+    seen = pl.concat(before).to_frame().group_by(OFFSET).agg(pl.len().alias("before"))
+    return numbered.join(seen, OFFSET, how="left", maintain_order="left").select(
+        OFFSET, pl.col("number") + pl.col("before").fill_null(0)
+    )
 
 
 def _default(cls: type[Event], name: str) -> Any:
@@ -217,5 +253,5 @@ _AS: dict[Any, tuple[Any, ...]] = defaultdict(
 
 def _refuse_nulls(cls: type[Event], frame: pl.DataFrame, names: Sequence[str]) -> None:
     for name in names:
-        if nulls := frame[name].null_count():
+        if nulls := frame.get_column(name).null_count():
             raise EmitError(f"{cls.__name__}: {name} is null in {nulls} of {len(frame)} rows")

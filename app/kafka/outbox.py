@@ -18,6 +18,7 @@ from app.codecs.record_writer import (
     written_batch,
 )
 from app.engine import names
+from app.engine.batch import joined
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.derived_events import derived_records
 from app.events.event import event_type
@@ -48,7 +49,7 @@ class Outbox:
             _cut(*here, records)
             for here, records in self._placed(checkpoint.records, partition_counts).items()
         )
-        for emission in checkpoint.emissions:
+        for emission in joined(checkpoint.emissions):
             records = derived_records(emission, self._app_id)
             count = partition_counts[records.topic]
             yield from write_batches(records, count, keyless_partition=next(self._turn) % count)
