@@ -1,80 +1,136 @@
 """Produces events at a steady rate, each stamped with the time at which it was handed over.
 
+It writes whole record batches, so that it takes little of the cores that it shares with what is measured.
+
 python -m benchmarks.latency_producer TOPIC RATE SECONDS
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
+from collections import defaultdict, deque
+from typing import Any
 
-from confluent_kafka import Producer
+import numpy as np
+from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import TopicPartition
 
+from app.codecs.record_writer import RecordColumns, UnsentBatch, write_batches
+from app.codecs.texts import Texts
+from app.kafka.transaction_protocol import NO_TAGS, Call, Produce
 from benchmarks.events import Workload, encode
 from benchmarks.meter import report
 
 TICK_S = 0.01
 POOL_EVENTS = 100_000
-LINGER_MS = 5
-
-Template = tuple[bytes, bytes, bytes, int]
-"""An event around its time: what is before and after it, the key, the partition."""
-
-
-def templates(events: int) -> list[Template]:
-    """Events whose `time` is left open, so that stamping one costs a concatenation."""
-    chunk = next(Workload(events).chunks())
-    users, partitions = chunk["user"].to_list(), chunk["partition"].to_list()
-    times = [b'"time":%d' % time_ms for time_ms in chunk["time"].to_list()]
-    cut = [value.split(stamp) for value, stamp in zip(encode(chunk), times, strict=True)]
-    return [
-        (before + b'"time":', after, user.encode(), partition)
-        for (before, after), user, partition in zip(cut, users, partitions, strict=True)
-    ]
+IN_FLIGHT_MAX = 20
+TIMEOUT_MS = 30_000
+_ALL_REPLICAS = -1
+_DIGITS = 13
+_BEFORE = b'"time":'
 
 
-def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
+class Pool:
+    """Events whose `time` is stamped in place: no event is encoded while the clock runs."""
+
+    def __init__(self, events: int) -> None:
+        chunk = next(Workload(events).chunks())
+        values = encode(chunk)
+        lengths = np.array([len(value) for value in values], np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)[:-1]])
+        stamps = np.array([value.index(_BEFORE) for value in values]) + len(_BEFORE)
+        self._buffer = np.frombuffer(b"".join(values), np.uint8).copy()
+        self._starts, self._lengths = starts, lengths
+        self._stamps = (starts + stamps)[:, None] + np.arange(_DIGITS)
+        self._ids, self._users = chunk["id"], chunk["user"]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def stamped(self, topic: str, first: int, count: int, now_ms: int) -> RecordColumns:
+        """`count` events from `first` on, of this time."""
+        rows = slice(first, first + count)
+        self._buffer[self._stamps[rows]] = np.frombuffer(b"%d" % now_ms, np.uint8)
+        return RecordColumns(
+            topic,
+            Texts.of(self._users[rows]),
+            Texts.within(self._buffer, self._starts[rows], self._lengths[rows]),
+            np.full(count, now_ms),
+            Texts.of(self._ids[rows]),
+            [],
+        )
+
+
+class BatchProducer:
+    """Sends record batches, a bounded number of requests at a time, outside of any transaction."""
+
+    def __init__(self, client: AIOKafkaClient, topic: str) -> None:
+        self._client = client
+        self._topic = topic
+        self._sent: deque[asyncio.Task[None]] = deque()
+
+    async def send(self, batches: list[UnsentBatch]) -> None:
+        """Send at most one batch per partition; returns before the broker has answered."""
+        by_leader: dict[int, list[Any]] = defaultdict(list)
+        for batch in batches:
+            here = TopicPartition(batch.topic, batch.partition)
+            leader = self._client.cluster.leader_for_partition(here)
+            by_leader[leader].append((batch.partition, batch.sealed(), NO_TAGS))
+        for leader, partitions in by_leader.items():
+            self._sent.append(asyncio.create_task(self._produce(leader, partitions)))
+        while len(self._sent) > IN_FLIGHT_MAX:
+            await self._sent.popleft()
+
+    async def flush(self) -> None:
+        """Wait for all answers."""
+        while self._sent:
+            await self._sent.popleft()
+
+    async def _produce(self, leader: int, partitions: list[Any]) -> None:
+        topics = [(self._topic, partitions, NO_TAGS)]
+        answer = await self._client.send(
+            leader, Call(Produce, None, _ALL_REPLICAS, TIMEOUT_MS, topics)
+        )
+        for _, found, _ in answer.topics:
+            for partition, code, *_ in found:
+                if code:
+                    raise RuntimeError(f"{self._topic}[{partition}]: Kafka's error code {code}")
+
+
+async def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
     """Send `rate` events a second in ticks of TICK_S; a late tick is stamped with its real time."""
-    producer = Producer(
-        {
-            "bootstrap.servers": servers,
-            "compression.type": "lz4",
-            "linger.ms": LINGER_MS,
-            "batch.size": 1 << 20,
-            "queue.buffering.max.messages": 1_000_000,
-        }
-    )
-    producer.list_topics(topic, timeout=30)
-    pool = templates(min(POOL_EVENTS, max(rate, 1)))
+    client = AIOKafkaClient(bootstrap_servers=servers)
+    await client.bootstrap()
+    while not (partitions := client.cluster.partitions_for_topic(topic)):
+        await client.add_topic(topic)
+        await client.force_metadata_update()
+    pool = Pool(min(POOL_EVENTS, max(rate, 1)))
+    list(write_batches(pool.stamped(topic, 0, 1, time.time_ns() // 1_000_000), len(partitions)))
+    producer = BatchProducer(client, topic)
     per_tick, sent = max(1, round(rate * TICK_S)), 0
     tick_s = per_tick / rate
     started = time.perf_counter()
     while sent < rate * seconds:
-        wait = started + sent / per_tick * tick_s - time.perf_counter()
-        if wait > 0:
-            time.sleep(wait)
+        wait_s = started + sent / per_tick * tick_s - time.perf_counter()
+        await asyncio.sleep(max(wait_s, 0))
         first = sent % len(pool)
         count = min(per_tick, rate * seconds - sent, len(pool) - first)
-        _send(producer, topic, pool[first : first + count])
+        events = pool.stamped(topic, first, count, time.time_ns() // 1_000_000)
+        await producer.send(list(write_batches(events, len(partitions))))
         sent += count
     elapsed = time.perf_counter() - started
-    producer.flush(30)
+    await producer.flush()
+    await client.close()
     report(sent=sent, seconds=elapsed, events_per_second=sent / elapsed)
-
-
-def _send(producer: Producer, topic: str, events: list[Template]) -> None:
-    now_ms = time.time_ns() // 1_000_000
-    stamp = b"%d" % now_ms
-    for before, after, key, partition in events:
-        producer.produce(topic, before + stamp + after, key, partition, timestamp=now_ms)
-    producer.poll(0)
 
 
 def main() -> None:
     """Produce what the command line says."""
     topic, rate, seconds = sys.argv[1:]
-    produce(os.environ["HEADRACE_BROKER"], topic, int(rate), int(seconds))
+    asyncio.run(produce(os.environ["HEADRACE_BROKER"], topic, int(rate), int(seconds)))
 
 
 if __name__ == "__main__":

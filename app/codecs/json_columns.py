@@ -13,9 +13,11 @@ import polars as pl
 from app.codecs.json_by_kernel import KernelDecoder
 from app.codecs.json_msgspec import MsgspecDecoder, Rejected, split
 from app.codecs.json_plan import plan_for
+from app.codecs.json_writer import json_texts
 from app.codecs.murmur2 import partitions
 from app.codecs.record_batch import Fetch, event_types, parse
-from app.codecs.record_writer import RecordColumns, Texts, write_batches
+from app.codecs.record_writer import RecordColumns, write_batches
+from app.codecs.texts import Texts
 
 __all__ = ["Decoded", "JsonColumns", "Rejected", "warm_up"]
 
@@ -152,7 +154,8 @@ def warm_up() -> None:
     partitions(pl.Series(["key"]), 1)
     decoder = JsonColumns(_Sample, ["text"])
     decoder.decode_with_kernel(records.buffer, records.value_start, records.value_length)
-    text = pl.Series(["text"])
-    columns = RecordColumns("warm-up", text, Texts.of(text), np.zeros(1, np.int64), text, ())
+    text = Texts.of(pl.Series(["text"]))
+    json = json_texts(pl.DataFrame({"text": ["a"]}))
+    columns = RecordColumns("warm-up", text, json, np.zeros(1, np.int64), text, ())
     next(write_batches(columns, 1)).sealed(0, 0, 0)
     _kernels_ready.set()

@@ -6,6 +6,7 @@ import polars as pl
 
 from app.codecs.kernel import read_only
 from app.codecs.murmur2_kernel import assign
+from app.codecs.texts import Texts
 
 
 def partitions(keys: pl.Series, partition_count: int) -> pl.Series:
@@ -15,22 +16,26 @@ def partitions(keys: pl.Series, partition_count: int) -> pl.Series:
     """
     if keys.null_count():
         raise ValueError("a null key has no partition of its own")
-    array = keys.to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, ends, texts = array.buffers()
-    offsets = np.frombuffer(ends, np.int64, len(keys) + 1, 8 * array.offset)
-    return pl.Series(keys.name, _assign(texts or b"", offsets, partition_count))
+    out = np.empty(len(keys), np.int32)
+    place(Texts.of(keys), partition_count, out)
+    return pl.Series(keys.name, out)
 
 
 def partition(key: bytes, partition_count: int) -> int:
     """The partition of one key. Raises ValueError for a count below 1."""
-    return int(_assign(key, np.array([0, len(key)], np.int64), partition_count)[0])
+    text = Texts.within(
+        np.frombuffer(key, np.uint8), np.zeros(1, np.int64), np.array([len(key)], np.int64)
+    )
+    out = np.empty(1, np.int32)
+    place(text, partition_count, out)
+    return int(out[0])
 
 
-def _assign(
-    texts: bytes, ends: npt.NDArray[np.int64], partition_count: int
-) -> npt.NDArray[np.int32]:
+def place(keys: Texts, partition_count: int, out: npt.NDArray[np.int32]) -> None:
+    """Write the partition of each key to `out`; where it is a null, `out` stays as it is.
+
+    Raises ValueError for a count below 1.
+    """
     if partition_count < 1:
         raise ValueError(f"a topic has at least 1 partition, not {partition_count}")
-    out = np.empty(len(ends) - 1, np.int32)
-    assign(np.frombuffer(texts, np.uint8), read_only(ends), partition_count, out)
-    return out
+    assign(read_only(keys.address), read_only(keys.length), partition_count, out)

@@ -35,9 +35,9 @@ def _hash(position: Any, length: Any) -> Any:
 
 
 @kernel
-def assign(keys: Any, ends: Any, partition_count: Any, out: Any) -> None:
-    """The partition of each key, keys[ends[i]:ends[i + 1]], into `out` (int32[n])."""
-    base = np.int64(keys.ctypes.data)
+def assign(address: Any, length: Any, partition_count: Any, out: Any) -> None:
+    """The partition of each key into `out` (int32[n]); that of a null (length -1) is left as it is."""
     for i in range(out.shape[0]):
-        value = _hash(base + ends[i], ends[i + 1] - ends[i]) & _POSITIVE
-        out[i] = np.int32(value % np.uint64(partition_count))
+        if length[i] >= 0:
+            value = _hash(address[i], length[i]) & _POSITIVE
+            out[i] = np.int32(value % np.uint64(partition_count))

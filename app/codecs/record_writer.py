@@ -10,16 +10,17 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from app.codecs.compression import LZ4, NONE, compress
 from app.codecs.crc32c_kernel import crc32c
 from app.codecs.kernel import read_only
-from app.codecs.murmur2 import partitions
+from app.codecs.murmur2 import place
 from app.codecs.record_writer_kernel import VARINT_BYTES_MAX, write
+from app.codecs.texts import Texts
 
-BATCH_BYTES_MAX: Final = 768 << 10
-"""Of a batch's records before compression: below Kafka's default limit (`max.message.bytes`) in any case."""
+BATCH_BYTES_MAX: Final = 256 << 10
+"""Of a batch's records before compression: far below Kafka's default limit (`max.message.bytes`), and small
+enough that the broker has work while the next batches are made."""
 
 _HEAD: Final = struct.Struct(">qiibI")
 _BODY: Final = struct.Struct(">hiqqqhii")
@@ -31,54 +32,18 @@ _ID: Final = b"ce_id"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Texts:
-    """n byte strings: buffer[start:start + length] (int64[n] both); a length of -1 is a null."""
-
-    buffer: npt.NDArray[np.uint8]
-    start: npt.NDArray[np.int64]
-    length: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    @classmethod
-    def of(cls, series: pl.Series) -> "Texts":
-        """The values of a String or Binary column."""
-        array = series.to_arrow(compat_level=pl.CompatLevel.oldest())
-        _, ends, texts = array.buffers()
-        offsets = np.frombuffer(ends, np.int64, len(series) + 1, 8 * array.offset)
-        length = np.diff(offsets)
-        if series.null_count():
-            length[series.is_null().to_numpy()] = -1
-        return cls(np.frombuffer(texts or b"", np.uint8), offsets[:-1], length)
-
-    @classmethod
-    def lines(cls, data: bytes) -> "Texts":
-        """Lines that each end with a newline, without it."""
-        buffer = np.frombuffer(data, np.uint8)
-        ends = np.flatnonzero(buffer == ord("\n"))
-        start = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])[: len(ends)]
-        return cls(buffer, start, ends - start)
-
-    @classmethod
-    def nulls(cls, count: int) -> "Texts":
-        """So many nulls."""
-        return cls(np.empty(0, np.uint8), np.zeros(count, np.int64), np.full(count, -1, np.int64))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class RecordColumns:
     """Records for one topic, as columns of n rows.
 
-    key: String; None, or a null in it: no key. timestamp: int64[n], ms. id: String, the value of each
-    record's header `ce_id`, which comes first; headers: those that all records have in common.
+    key: None, or a null in it: no key. timestamp: int64[n], ms. id: the value of each record's header
+    `ce_id`, which comes first; headers: those that all records have in common.
     """
 
     topic: str
-    key: pl.Series | None
+    key: Texts | None
     value: Texts
     timestamp: npt.NDArray[np.int64]
-    id: pl.Series
+    id: Texts
     headers: Sequence[tuple[str, bytes]]
 
     def __len__(self) -> int:
@@ -97,16 +62,14 @@ class UnsentBatch:
     codec: int
     payload: bytes
 
-    def sealed(
-        self, producer_id: int, epoch: int, sequence: int, *, base_offset: int = 0
-    ) -> bytearray:
-        """The bytes that go to the broker, as part of this producer's transaction."""
+    def sealed(self, producer_id: int = -1, epoch: int = -1, sequence: int = -1) -> bytearray:
+        """The bytes that go to the broker, as part of this producer's transaction; -1: of none."""
         size = _HEAD.size + _BODY.size + len(self.payload)
         batch = bytearray(size)
         _BODY.pack_into(
             batch,
             _CHECKED_FROM,
-            self.codec | _TRANSACTIONAL,
+            self.codec | (0 if producer_id < 0 else _TRANSACTIONAL),
             self.count - 1,
             self.first_timestamp,
             self.timestamp_max,
@@ -119,7 +82,7 @@ class UnsentBatch:
         checksum = np.empty(1, np.uint32)
         bounds = np.array([_CHECKED_FROM]), np.array([size])
         crc32c(read_only(np.frombuffer(batch, np.uint8)), *bounds, checksum)
-        _HEAD.pack_into(batch, 0, base_offset, size - 12, 0, _MAGIC, int(checksum[0]))
+        _HEAD.pack_into(batch, 0, 0, size - 12, 0, _MAGIC, int(checksum[0]))
         return batch
 
 
@@ -164,12 +127,10 @@ def _targets(
 ) -> npt.NDArray[np.uint16]:
     """The partition of each record, in a type whose sorting is one of counting (Kafka has few enough)."""
     keyless = keyless_partition % partition_count
-    if records.key is None:
-        return np.full(len(records), keyless, np.uint16)
-    target = partitions(records.key.fill_null(""), partition_count).to_numpy().astype(np.uint16)
-    if records.key.null_count():
-        target[records.key.is_null().to_numpy()] = keyless
-    return target
+    target = np.full(len(records), keyless, np.int32)
+    if records.key is not None:
+        place(records.key, partition_count, target)
+    return target.astype(np.uint16)
 
 
 class _Writer:
@@ -178,17 +139,17 @@ class _Writer:
     def __init__(self, records: RecordColumns, batch_bytes_max: int) -> None:
         self._records = records
         count = len(records)
-        key = Texts.nulls(count) if records.key is None else Texts.of(records.key)
+        key = Texts.nulls(count) if records.key is None else records.key
         self._columns = [
             read_only(array)
-            for texts in (key, records.value, Texts.of(records.id))
-            for array in (texts.buffer, texts.start, texts.length)
+            for texts in (key, records.value, records.id)
+            for array in (texts.address, texts.length)
         ]
         self._before = np.frombuffer(_varint(1 + len(records.headers)) + _text(_ID), np.uint8)
         common = b"".join(_text(name.encode()) + _text(value) for name, value in records.headers)
         self._after = np.frombuffer(common, np.uint8)
         self._timestamp = read_only(records.timestamp)
-        longest = sum(int(length.max()) for length in self._columns[2::3])
+        longest = sum(int(length.max()) for length in self._columns[1::2])
         room = longest + len(self._before) + len(self._after) + _FIXED_BYTES_MAX
         self._out = np.empty(max(batch_bytes_max, room), np.uint8)
 

@@ -67,14 +67,11 @@ def _put_bytes(position: Any, source: Any, length: Any) -> Any:
 
 @kernel
 def write(
-    keys: Any,
-    key_start: Any,
+    key_address: Any,
     key_length: Any,
-    values: Any,
-    value_start: Any,
+    value_address: Any,
     value_length: Any,
-    ids: Any,
-    id_start: Any,
+    id_address: Any,
     id_length: Any,
     before_id: Any,
     after_id: Any,
@@ -88,8 +85,7 @@ def write(
     A record is the key, the value, `before_id`, the id with its length before it, and `after_id`; its
     deltas count from rows[first]. Returns (the first of `rows` that is not written, bytes written).
     """
-    key_base, value_base = np.int64(keys.ctypes.data), np.int64(values.ctypes.data)
-    id_base, out_base = np.int64(ids.ctypes.data), np.int64(out.ctypes.data)
+    out_base = np.int64(out.ctypes.data)
     before, after = np.int64(before_id.ctypes.data), np.int64(after_id.ctypes.data)
     fixed = before_id.shape[0] + after_id.shape[0]
     end = out_base + out.shape[0]
@@ -117,10 +113,10 @@ def write(
         store_byte(position, np.uint64(0))
         position = _put_varint(position + 1, delta)
         position = _put_varint(position, offset)
-        position = _put_bytes(position, key_base + key_start[row], key)
-        position = _put_bytes(position, value_base + value_start[row], value)
+        position = _put_bytes(position, key_address[row], key)
+        position = _put_bytes(position, value_address[row], value)
         position = _put(position, before, before_id.shape[0])
-        position = _put_bytes(position, id_base + id_start[row], identity)
+        position = _put_bytes(position, id_address[row], identity)
         position = _put(position, after, after_id.shape[0])
         number += 1
     return number, position - out_base

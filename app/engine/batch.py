@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -35,6 +35,12 @@ class Emission:
     ids: pl.Series
     times: pl.Series
     source: str
+
+    def parts(self, rows_max: int) -> Iterator[Emission]:
+        """The same events, cut into pieces of at most so many."""
+        for first in range(0, len(self.frame), rows_max):
+            cut = slice(first, first + rows_max)
+            yield Emission(self.cls, self.frame[cut], self.ids[cut], self.times[cut], self.source)
 
 
 def joined(emissions: Iterable[Emission]) -> list[Emission]:
@@ -221,7 +227,9 @@ def _required(cls: type[Event]) -> set[str]:
 
 def _numbered(offsets: pl.Series, before: Sequence[pl.Series]) -> pl.DataFrame:
     """The offsets, and which one of its offset each is, counted on from those before."""
-    numbered = pl.DataFrame([offsets]).select(OFFSET, pl.int_range(pl.len()).over(OFFSET).alias("number"))
+    numbered = pl.DataFrame([offsets]).select(
+        OFFSET, pl.int_range(pl.len()).over(OFFSET).alias("number")
+    )
     if not before:
         return numbered
     seen = pl.concat(before).to_frame().group_by(OFFSET).agg(pl.len().alias("before"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import polars as pl
 
-from app.codecs.record_writer import RecordColumns, Texts
+from app.codecs.json_writer import json_texts
+from app.codecs.record_writer import RecordColumns
+from app.codecs.texts import Texts
 from app.engine.batch import Emission
 from app.events.event import event_type
 
@@ -14,14 +14,12 @@ from app.events.event import event_type
 def derived_records(emission: Emission, app_id: str) -> RecordColumns:
     """One record per event: its JSON, its id and time, and the key by which it is placed."""
     event = event_type(emission.cls)
-    json = io.BytesIO()
-    emission.frame.write_ndjson(json)
     return RecordColumns(
         event.topic,
-        emission.frame[event.key].cast(pl.String) if event.key else None,
-        Texts.lines(json.getvalue()),
+        Texts.of(emission.frame[event.key].cast(pl.String)) if event.key else None,
+        json_texts(emission.frame),
         emission.times.clip(lower_bound=0).to_numpy(),  # Kafka has no times before 1970
-        emission.ids,
+        Texts.of(emission.ids),
         [
             ("ce_specversion", b"1.0"),
             ("ce_type", event.name.encode()),

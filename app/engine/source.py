@@ -135,7 +135,7 @@ class Source:
         times = (
             pl.Series(TIME, stamps) if time_field is None else columns.frame[time_field].alias(TIME)
         )
-        frame = columns.frame.with_columns(times, pl.Series(OFFSET, offsets))
+        frame = columns.frame.hstack([times, pl.Series(OFFSET, offsets)])
         if times.null_count() or times.min() < TIME_MIN or times.max() > TIME_MAX:  # type: ignore[operator]
             frame, rows = self._without_impossible_times(frame, rows, decoded)
         if len(rows):

@@ -27,6 +27,8 @@ JVM_FLAGS = (
     f"-Xms{HEAP_MB}m",
     f"-Xmx{HEAP_MB}m",
     "-XX:+UseSerialGC",
+    # it shares its user's cores: the optimising compiler would take half of one for minutes
+    "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
     "--enable-native-access=ALL-UNNAMED",

@@ -24,6 +24,8 @@ from app.engine.derived_events import derived_records
 from app.events.event import event_type
 
 _MAGIC = 2
+_EMISSION_ROWS_MAX = 1 << 16
+"""Of derived events that are in memory as JSON at a time."""
 
 
 class Outbox:
@@ -50,9 +52,10 @@ class Outbox:
             for here, records in self._placed(checkpoint.records, partition_counts).items()
         )
         for emission in joined(checkpoint.emissions):
-            records = derived_records(emission, self._app_id)
-            count = partition_counts[records.topic]
-            yield from write_batches(records, count, keyless_partition=next(self._turn) % count)
+            for part in emission.parts(_EMISSION_ROWS_MAX):
+                records = derived_records(part, self._app_id)
+                count = partition_counts[records.topic]
+                yield from write_batches(records, count, keyless_partition=next(self._turn) % count)
         yield from in_turn(
             _cut(*here, records) for here, records in self._changes(checkpoint).items()
         )

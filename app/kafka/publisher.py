@@ -188,13 +188,12 @@ class Publisher:
         """All but the commit; gives the next offset of each (topic, partition) that was written."""
         producer.begin()
         counts = await producer.partition_counts(self._outbox.topics(checkpoint))
-        ends = await producer.produce(self._outbox.batches(checkpoint, counts))
         notes = {
             here: (offset, OffsetNote(tag, checkpoint.stream_times.get(here, {})).encode())
             for here, offset in checkpoint.positions.items()
         }
         await producer.send_offsets(membership, notes)
-        return ends
+        return await producer.produce(self._outbox.batches(checkpoint, counts))
 
     def _aborted(self, error: TransactionError) -> AbortedError:
         """End a transaction whose commit was never asked for; the error to raise. FencedError."""

@@ -300,12 +300,14 @@ class Runner:
     # -- checkpoints ----------------------------------------------------------------------------
 
     async def run_checkpoints(self) -> None:
-        """Checkpoint at the interval, or sooner when much is staged, for ever."""
+        """Checkpoint at the interval, from beginning to beginning, or sooner when much is staged, for ever."""
         interval_s = self._pace.checkpoint_interval_ms / 1000
+        began = self._clock()
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), interval_s)
+                await asyncio.wait_for(self._wanted.wait(), began + interval_s - self._clock())
             self._wanted.clear()
+            began = self._clock()
             self._find_idle()
             await self.checkpoint()
 
