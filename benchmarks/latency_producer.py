@@ -24,7 +24,7 @@ from app.kafka.transaction_protocol import NO_TAGS, Call, Produce
 from benchmarks.events import Workload, encode
 from benchmarks.meter import report
 
-TICK_S = 0.01
+TICK_S = 0.02
 POOL_EVENTS = 100_000
 IN_FLIGHT_MAX = 20
 TIMEOUT_MS = 30_000

@@ -18,9 +18,8 @@ from app.codecs.murmur2 import place
 from app.codecs.record_writer_kernel import VARINT_BYTES_MAX, write
 from app.codecs.texts import Texts
 
-BATCH_BYTES_MAX: Final = 256 << 10
-"""Of a batch's records before compression: far below Kafka's default limit (`max.message.bytes`), and small
-enough that the broker has work while the next batches are made."""
+BATCH_BYTES_MAX: Final = 768 << 10
+"""Of a batch's records before compression: below Kafka's default limit (`max.message.bytes`) in any case."""
 
 _HEAD: Final = struct.Struct(">qiibI")
 _BODY: Final = struct.Struct(">hiqqqhii")

@@ -64,6 +64,8 @@ share.coordinator.state.topic.num.partitions=4
 # A broker that comes back after a crash is let in when its former self has timed out.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
+# The controller's heartbeat in its own log: each is an fsync, which holds up all writes to a busy disk.
+metadata.max.idle.interval.ms=0
 # One worker is the whole group most of the time: do not wait for others.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -170,13 +170,25 @@ class TransactionalProducer:
         Gives the offset after the last record of each (topic, partition). Raises TransactionError.
         """
         ends: dict[tuple[str, int], int] = {}
+        group: dict[tuple[str, int], UnsentBatch] = {}
         sending: asyncio.Task[None] | None = None
+        size = 0
         try:
-            for group in _rounds(batches):
-                if sending is not None:
-                    await sending
-                sending = asyncio.create_task(self._send_round(group, ends))
-                await asyncio.sleep(0)  # let it begin: the next round is made in this very thread
+            for batch in batches:
+                here = (batch.topic, batch.partition)
+                full = here in group or size + len(batch.payload) > _REQUEST_BYTES_MAX
+                if group and (full or sending is None or sending.done()):
+                    if sending is not None:
+                        await sending
+                    sending = asyncio.create_task(self._send_round(group, ends))
+                    group, size = {}, 0
+                group[here] = batch
+                size += len(batch.payload)
+                await asyncio.sleep(0)  # the answers come in this very thread
+            if sending is not None:
+                await sending
+            if group:
+                await self._send_round(group, ends)
         finally:
             if sending is not None:
                 await sending
@@ -320,10 +332,10 @@ class TransactionalProducer:
     # -- batches -----------------------------------------------------------------------------------
 
     async def _send_round(
-        self, batches: list[UnsentBatch], ends: dict[tuple[str, int], int]
+        self, batches: dict[tuple[str, int], UnsentBatch], ends: dict[tuple[str, int], int]
     ) -> None:
-        """Send at most one batch per partition, until all are taken."""
-        left = {(batch.topic, batch.partition): batch for batch in batches}
+        """Send one batch to each of these partitions, until all are taken."""
+        left = dict(batches)
         if not self._epochs:
             await self._add_partitions(left)
         pause_s = _PAUSE_S_MIN
@@ -395,23 +407,6 @@ class TransactionalProducer:
         named = [(topic, numbers, NO_TAGS) for topic, numbers in topics.items()]
         await self._call_coordinator(protocol.AddPartitionsToTxn, named)
         self._added |= news
-
-
-def _rounds(batches: Iterable[UnsentBatch]) -> Iterator[list[UnsentBatch]]:
-    """Groups of batches in their order, with at most one per partition, of bounded size."""
-    group: list[UnsentBatch] = []
-    seen: set[tuple[str, int]] = set()
-    size = 0
-    for batch in batches:
-        here = (batch.topic, batch.partition)
-        if group and (here in seen or size + len(batch.payload) > _REQUEST_BYTES_MAX):
-            yield group
-            group, seen, size = [], set(), 0
-        group.append(batch)
-        seen.add(here)
-        size += len(batch.payload)
-    if group:
-        yield group
 
 
 def _first_error(answer: Any) -> int:
