@@ -96,9 +96,9 @@ class Settings(BaseSettings):
     """Bytes fetched and not yet processed, of all partitions; reading pauses above it."""
     fetch_partition_kb_max: Annotated[int, Field(ge=64, le=65_536)] = 2048
     """Bytes of one fetch of a partition; at most half of `HEADRACE_FETCH_BUFFER_MB`."""
-    fetch_wait_ms_max: Annotated[int, Field(ge=1, le=5000)] = 20
-    """How long the broker may hold a fetch back while there is nothing to read. Larger: fewer
-    requests by an idle worker, more latency."""
+    fetch_wait_ms_max: Annotated[int, Field(ge=1, le=5000)] = 50
+    """How long the broker may hold a fetch back while there is little to read. Larger: fewer
+    and larger batches, so less CPU; more latency."""
     check_crc: bool = True
     """Verify the checksum of every record batch that is read."""
     event_kb_max: Annotated[int, Field(ge=1, le=896)] = 256

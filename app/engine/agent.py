@@ -52,7 +52,7 @@ class Stream(Generic[AnyEvent]):
 
     def __init__(self) -> None:
         self._batches: asyncio.Queue[Batch] = asyncio.Queue(1)
-        self._done = asyncio.Event()
+        self._rest = asyncio.get_running_loop().create_future()
         self._batch: Batch | None = None
         self._position = 0
         self._emitted: dict[type[Event], list[tuple[int, Event]]] = {}
@@ -63,7 +63,7 @@ class Stream(Generic[AnyEvent]):
     async def __anext__(self) -> Batch:
         self._flush()
         self._batch = None
-        self._done.set()
+        self.rests()
         self._batch = await self._batches.get()
         return self._batch
 
@@ -91,15 +91,21 @@ class Stream(Generic[AnyEvent]):
             causes = self._batch.frame[positions].select(TIME, OFFSET)
             self._batch.emit(cls, frame.hstack(causes))
 
-    async def deliver(self, batch: Batch) -> None:
+    def deliver(self, batch: Batch) -> None:
         """Hand over a batch."""
-        self._done.clear()
+        self._rest = asyncio.get_running_loop().create_future()
         self._position = 0
         self._batches.put_nowait(batch)
 
-    async def done(self) -> None:
-        """Wait until the agent asks for the next batch."""
-        await self._done.wait()
+    def rests(self, _: object = None) -> None:
+        """The agent asks for the next batch, or has ended."""
+        if not self._rest.done():
+            self._rest.set_result(None)
+
+    @property
+    def rest(self) -> asyncio.Future[None]:
+        """Done when the agent asks for the next batch, or has ended."""
+        return self._rest
 
 
 class AgentRunner:
@@ -115,7 +121,7 @@ class AgentRunner:
         self.cls = cls
         self._function = function
         self._attempts_max = attempts_max
-        self._stream: Stream[Event] = Stream()
+        self._stream: Stream[Event] | None = None
         self._task: asyncio.Future[None] | None = None
 
     def fresh(self) -> AgentRunner:
@@ -161,14 +167,15 @@ class AgentRunner:
 
     async def _try(self, batch: Batch) -> BaseException | None:
         """Give the agent one batch; the error that it ended with, or None."""
-        task = self._task
-        if task is None or task.done():
-            self._stream = Stream()
-            task = self._task = asyncio.ensure_future(self._function(self._stream))
-            await self._until_done(task)  # it asks for its first batch
+        task, stream = self._task, self._stream
+        if task is None or stream is None or task.done():
+            stream = self._stream = Stream()
+            task = self._task = asyncio.ensure_future(self._function(stream))
+            task.add_done_callback(stream.rests)
+            await self._until_rest(task, stream)  # it asks for its first batch
         if not task.done():
-            await self._stream.deliver(batch)
-            await self._until_done(task)
+            stream.deliver(batch)
+            await self._until_rest(task, stream)
         if not task.done():
             return None
         error = None if task.cancelled() else task.exception()
@@ -180,12 +187,8 @@ class AgentRunner:
             raise error
         return error  # a panic of Polars is no Exception, and yet the event's fault
 
-    async def _until_done(self, task: asyncio.Future[None]) -> None:
-        done = asyncio.ensure_future(self._stream.done())
-        try:
-            await asyncio.wait([task, done], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            done.cancel()
+    async def _until_rest(self, task: asyncio.Future[None], stream: Stream[Event]) -> None:
+        await stream.rest
         if self._task is not task:
             raise _StoppedError
 

@@ -192,8 +192,11 @@ class Publisher:
             here: (offset, OffsetNote(tag, checkpoint.stream_times.get(here, {})).encode())
             for here, offset in checkpoint.positions.items()
         }
-        await producer.send_offsets(membership, notes)
-        return await producer.produce(self._outbox.batches(checkpoint, counts))
+        offsets = asyncio.create_task(producer.send_offsets(membership, notes))
+        try:
+            return await producer.produce(self._outbox.batches(checkpoint, counts))
+        finally:
+            await offsets
 
     def _aborted(self, error: TransactionError) -> AbortedError:
         """End a transaction whose commit was never asked for; the error to raise. FencedError."""

@@ -99,7 +99,7 @@ class Membership:
 
 
 class TransactionalProducer:
-    """One transactional id. Not for use by two tasks at a time.
+    """One transactional id. One thing at a time, but that offsets may be sent while batches are.
 
     Nothing is ever sent again after a request without an answer: what it asked for may still come to pass.
     Such a producer must be closed; the next one of the same id fences it when it opens.
