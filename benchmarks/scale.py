@@ -30,7 +30,7 @@ SCALES = {
         latency_rate=100_000,
         latency_seconds=30,
         latency_warm_up_seconds=5,
-        rounds={"main_job": 3, "stock_faust": 2, "quix": 2, "latency": 1},
+        rounds={"main_job": 3, "stock_faust": 2, "quix": 2, "latency": 3},
     ),
     "quick": Scale(
         main_job_events=2_000_000,

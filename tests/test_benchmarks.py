@@ -17,7 +17,7 @@ from benchmarks import check, events, latency, results, runner, scrape, targets
 from benchmarks.child import ROOT, Child, ChildError
 from benchmarks.events import FIELDS, WINDOW_MS, Workload, encode, partition_of
 from benchmarks.latency_consumer import SAMPLE_EVERY, Ages
-from benchmarks.latency_producer import templates
+from benchmarks.latency_producer import Pool
 from benchmarks.report import rate_points, render
 from benchmarks.scale import SCALES
 from benchmarks.stall import Stall
@@ -138,17 +138,23 @@ def test_the_pass_through_job_passes_everything_on() -> None:
 
 
 def test_stamped_events_are_whole() -> None:
-    for before, after, key, partition in templates(100):
-        event = msgspec.json.decode(before + b"1234" + after)
-        assert event["time"] == 1234
-        assert event["user"].encode() == key
-        assert partition == partition_of(event["user"], 4)
+    pool = Pool(100)
+    pool.stamped("t", 0, 100, 1_790_000_000_001)
+    records = pool.stamped("t", 10, 5, 1_790_000_000_002)
+    values = [msgspec.json.decode(value or b"") for value in records.value.to_list()]
+    assert (
+        [value["time"] for value in values] == records.timestamp.tolist() == [1_790_000_000_002] * 5
+    )
+    assert [value["user"].encode() for value in values] == records.key.to_list()
+    assert [value["id"].encode() for value in values] == records.id.to_list()
+    expected = msgspec.json.decode(encode(next(Workload(100).chunks()))[10])
+    assert values[0] == {**expected, "time": 1_790_000_000_002}
 
 
 def test_one_event_in_a_hundred_is_sampled_after_the_warm_up() -> None:
     ages = Ages(warm_up_events=1_000)
     for size in (1, 99, 250, 2_650, 0, 7):
-        ages.add([b'{"id":"x","time":40}'] * size, now_ms=100)
+        ages.add(size, lambda _: b'{"id":"x","time":40}', now_ms=100)
     assert ages.seen == 3_007
     assert ages.ages_ms == {60: (3_000 - 1_000) // SAMPLE_EVERY + 1}
 

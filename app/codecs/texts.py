@@ -1,5 +1,6 @@
 """Byte strings of a column by their addresses, so that no kernel needs a copy of them."""
 
+import ctypes
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,3 +60,10 @@ class Texts:
     def nulls(cls, count: int) -> "Texts":
         """So many nulls."""
         return cls(np.zeros(count, np.int64), np.full(count, -1, np.int64), None)
+
+    def to_list(self) -> list[bytes | None]:
+        """The byte strings, copied."""
+        return [
+            ctypes.string_at(address, length) if length >= 0 else None
+            for address, length in zip(self.address.tolist(), self.length.tolist(), strict=True)
+        ]

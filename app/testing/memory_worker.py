@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
-import polars as pl
-
 from app.engine import names
 from app.engine.agent import AgentRunner
 from app.engine.batch import Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.committed_reader import CommittedReader
 from app.engine.dead_letter import dead_letter
+from app.engine.derived_events import derived_records
 from app.engine.intake import Intake
 from app.engine.offset_note import OffsetNote
 from app.engine.processor import Processor
@@ -23,7 +22,6 @@ from app.engine.table_partition import META_KEY, TablePartition
 from app.engine.watermark import Progress
 from app.engine.work import Sizes, TopicPartition, Work
 from app.events.catalogue import Catalogue
-from app.events.event import event_type
 from app.testing.memory_log import MemoryLog
 
 
@@ -247,23 +245,11 @@ class _Processor(Processor):
 
 
 def derived_events(emission: Emission, app_id: str) -> Iterator[Record]:
-    """The records of derived events: CloudEvents in binary mode."""
-    event = event_type(emission.cls)
-    common: list[tuple[str, bytes | None]] = [
-        ("ce_specversion", b"1.0"),
-        ("ce_type", event.name.encode()),
-        ("ce_source", f"{app_id}/{emission.source}".encode()),
-        ("content-type", b"application/json"),
-    ]
-    count = len(emission.frame)
-    keys = emission.frame[event.key].cast(pl.String).to_list() if event.key else [None] * count
-    values = emission.frame.write_ndjson().encode().split(b"\n")
-    for key, value, identity, time in zip(keys, values, emission.ids, emission.times, strict=False):
-        headers = [("ce_id", identity.encode()), *common]
-        yield Record(
-            event.topic,
-            None if key is None else key.encode(),
-            value,
-            headers,
-            timestamp=max(time, 0),
-        )
+    """The records of derived events, one by one."""
+    columns = derived_records(emission, app_id)
+    count = len(columns)
+    keys = [None] * count if columns.key is None else columns.key.to_list()
+    values, ids = columns.value.to_list(), columns.id.to_list()
+    for key, value, identity, time in zip(keys, values, ids, columns.timestamp, strict=True):
+        headers = [("ce_id", identity), *columns.headers]
+        yield Record(columns.topic, key, value, headers, timestamp=int(time))

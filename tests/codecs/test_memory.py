@@ -16,18 +16,37 @@ import numpy as np
 import polars as pl
 import pytest
 
-from app.codecs import compression, json_by_kernel, murmur2, record_batch, records
+from app.codecs import (
+    compression,
+    json_by_kernel,
+    json_writer,
+    murmur2,
+    record_batch,
+    record_writer,
+    records,
+)
 from app.codecs.crc32c_kernel import crc32c, crc32c_tables
 from app.codecs.json_columns import JsonColumns
+from app.codecs.json_writer import json_texts
 from app.codecs.kernel import read_only
 from app.codecs.murmur2_kernel import assign
 from app.codecs.record_batch import CorruptRecordBatch, Fetch, Records, event_types, parse
+from app.codecs.record_writer import RecordColumns, write_batches
+from app.codecs.texts import Texts
 from tests.codecs.guarded import GuardedNumpy, guarded, guarded_empty
 from tests.codecs.json_events import COLUMNS, KEYS, ODD_NUMBERS, ODD_TEXTS, Flat, packed
 from tests.codecs.record_batches import COMPRESSORS, HEADER_BYTES, Record, build_batch, sealed
 
 SECONDS = 0.7  # per fuzzer
-ALLOCATING = (compression, json_by_kernel, murmur2, record_batch, records)
+ALLOCATING = (
+    compression,
+    json_by_kernel,
+    json_writer,
+    murmur2,
+    record_batch,
+    record_writer,
+    records,
+)
 
 TEXTS = [
     '""',
@@ -145,13 +164,49 @@ def fuzz_sums(rng: random.Random, at_end: bool) -> None:
     crc32c(data, cuts[:-1], cuts[1:], sums)
     crc32c_tables(data, cuts[:-1], cuts[1:], again)
     assert again.tolist() == sums.tolist()
-    assign(data, read_only(cuts), 7, guarded_empty(4, np.int32, at_end=at_end))
+    keys = Texts.within(data, cuts[:-1].copy(), np.diff(cuts))
+    assign(read_only(keys.address), read_only(keys.length), 7, guarded_empty(4, np.int32))
+
+
+def texts(rng: random.Random, count: int, at_end: bool) -> Texts:
+    """Byte strings that touch each other and the pages; some are nulls."""
+    lengths = np.array([rng.choice([0, 1, 7, 8, 9, 40]) for _ in range(count)], np.int64)
+    data = np.frombuffer(rng.randbytes(int(lengths.sum())), np.uint8)
+    starts = np.cumsum([0, *lengths[:-1].tolist()], dtype=np.int64)[:count]
+    lengths[[rng.random() < 0.2 for _ in range(count)]] = -1
+    return Texts.within(guarded(data, at_end=at_end), starts, lengths)
+
+
+def fuzz_writers(rng: random.Random, at_end: bool) -> None:
+    count = rng.randint(1, 8)
+    key, value, identity = (texts(rng, count, at_end) for _ in range(3))
+    times = np.array([rng.choice([0, 5, 2**62, -(2**62)]) for _ in range(count)], np.int64)
+    common = [("h" * rng.randint(0, 3), rng.randbytes(rng.randint(0, 9)))] * rng.randint(0, 2)
+    columns = RecordColumns("t", key, value, guarded(times, at_end=at_end), identity, common)
+    for made in write_batches(columns, 2, batch_bytes_max=rng.choice([0, 100, 400])):
+        found = parse(Fetch("t", 0, 0, 0, bytes(made.sealed())), check_crc=True)
+        assert len(found) == made.count
+    words = ["", "a" * 7, '"' * 8, "\0" * 9, "\\" * rng.randint(0, 40), "é😀", None]
+    numbers = [-(2**63), 2**63 - 1, 0, None]
+    floats = [-1.7976931348623157e308, -0.1234567890123, 1e15 - 0.5, -(2.0**53) + 1, 0.0, None]
+    frame = pl.DataFrame(
+        {
+            name: pl.Series([rng.choice(choices) for _ in range(count)], dtype=kind)
+            for name, choices, kind in (
+                ("t", words, pl.String),
+                ("i", numbers, pl.Int64),
+                ("f", floats, pl.Float64),
+                ("b", [True, False, None], pl.Boolean),
+            )
+        }
+    )
+    assert json_texts(frame.select(rng.sample(frame.columns, rng.randint(1, 4)))).to_list()
 
 
 def fuzz() -> None:
     """Run each fuzzer for a while. The last seed written is the guilty one."""
     faulthandler.enable()
-    for fuzzer in (fuzz_json, fuzz_batches, fuzz_sums):
+    for fuzzer in (fuzz_json, fuzz_batches, fuzz_sums, fuzz_writers):
         fuzzer(random.Random(-1), True)  # compiles
         seed, end = 0, time.monotonic() + SECONDS
         while time.monotonic() < end:
@@ -165,8 +220,8 @@ def fuzz() -> None:
 
 def overrun() -> None:
     """What the fuzzers must notice: a key of nine bytes where there are eight."""
-    keys, ends = guarded(np.zeros(8, np.uint8)), guarded(np.array([0, 9], np.int64))
-    assign(keys, ends, 7, np.empty(1, np.int32))
+    keys = Texts.within(guarded(np.zeros(8, np.uint8)), np.array([0]), np.array([9]))
+    assign(read_only(keys.address), read_only(keys.length), 7, np.empty(1, np.int32))
 
 
 def in_child(function: Callable[[], None]) -> subprocess.CompletedProcess[str]:

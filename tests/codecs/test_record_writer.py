@@ -1,0 +1,104 @@
+"""Columns to record batches, read back by aiokafka."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.codecs.murmur2 import partition as partition_of
+from app.codecs.record_writer import RecordColumns, UnsentBatch, write_batches, written_batch
+from app.codecs.texts import Texts
+
+keys = st.none() | st.text(max_size=20)
+records = st.lists(
+    st.tuples(
+        keys, st.none() | st.binary(max_size=200), st.integers(0, 2**42), st.text(max_size=30)
+    ),
+    max_size=30,
+)
+headers = st.lists(st.tuples(st.text(max_size=10), st.binary(max_size=20)), max_size=4)
+
+
+def columns(rows: list[tuple[Any, ...]], common: list[tuple[str, bytes]]) -> RecordColumns:
+    table = list(zip(*rows, strict=True)) or [[], [], [], []]
+    return RecordColumns(
+        "t",
+        Texts.of(pl.Series(table[0], dtype=pl.String)),
+        Texts.of(pl.Series(table[1], dtype=pl.Binary)),
+        np.array(table[2], np.int64),
+        Texts.of(pl.Series(table[3], dtype=pl.String)),
+        common,
+    )
+
+
+def read(batch: UnsentBatch, **producer: int) -> list[tuple[Any, ...]]:
+    raw = MemoryRecords(bytes(batch.sealed(**producer)))
+    found = raw.next_batch()
+    assert found is not None
+    assert found.validate_crc()
+    rows = [(r.offset, r.key, r.value, r.timestamp, r.headers) for r in found]
+    assert [offset for offset, *_ in rows] == list(range(batch.count))
+    assert raw.next_batch() is None
+    return [row[1:] for row in rows]
+
+
+@settings(deadline=None)
+@given(records, headers, st.integers(1, 5), st.integers(0, 9), st.sampled_from([0, 300, 1 << 20]))
+def test_every_record_is_in_its_partition_in_order(
+    rows: list[tuple[Any, ...]],
+    common: list[tuple[str, bytes]],
+    count: int,
+    keyless: int,
+    bytes_max: int,
+) -> None:
+    expected: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for key, value, timestamp, identity in rows:
+        key = None if key is None else key.encode()
+        place = keyless % count if key is None else partition_of(key, count)
+        expected[place].append((key, value, timestamp, (("ce_id", identity.encode()), *common)))
+    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for batch in write_batches(
+        columns(rows, common), count, keyless_partition=keyless, batch_bytes_max=bytes_max
+    ):
+        assert batch.topic == "t"
+        found[batch.partition] += [
+            (key, value, timestamp, tuple(own)) for key, value, timestamp, own in read(batch)
+        ]
+    assert found == expected
+
+
+def test_batches_are_cut_by_bytes_and_take_turns() -> None:
+    rows = [(f"k{number}", b"x" * 1000, number, "i") for number in range(1000)]
+    batches = list(write_batches(columns(rows, []), 2, batch_bytes_max=20_000))
+    assert max(batch.count for batch in batches) < 20
+    assert [batch.partition for batch in batches[:6]] == [0, 1, 0, 1, 0, 1]
+
+
+def test_a_record_larger_than_a_batch_stands_alone() -> None:
+    rows = [("a", b"x", 1, "i"), ("a", b"y" * 5000, 2, "j"), ("a", b"z", 3, "k")]
+    batches = list(write_batches(columns(rows, []), 1, batch_bytes_max=1000))
+    assert [value for batch in batches for _, value, *_ in read(batch)] == [b"x", b"y" * 5000, b"z"]
+
+
+def test_what_the_producer_adds() -> None:
+    (batch,) = write_batches(columns([("a", b"x", 7, "i")], []), 1)
+    found = MemoryRecords(bytes(batch.sealed(5, 3, 11))).next_batch()
+    assert (found.producer_id, found.producer_epoch, found.base_sequence) == (5, 3, 11)
+    assert found.is_transactional
+    assert not MemoryRecords(bytes(batch.sealed())).next_batch().is_transactional
+
+
+@pytest.mark.parametrize("value", [b"a" * 5000, bytes(np.random.default_rng(3).bytes(5000))])
+def test_a_batch_that_was_made_otherwise(value: bytes) -> None:
+    from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
+    builder.append(0, timestamp=40, key=b"k", value=value, headers=[("h", None)])
+    batch = written_batch("t", 3, [40], bytes(builder.build()))
+    assert len(batch.payload) < 5200
+    assert read(batch) == [(b"k", value, 40, [("h", None)])]
