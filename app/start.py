@@ -25,6 +25,7 @@ def create_app(namespace: dict[str, Any]) -> Any:
         sys.path.insert(0, root)
 
     import agents
+    import app.cli.agents  # registers the command
     import app.events
     import tables
     from app.engine.table import TableDefinitionError

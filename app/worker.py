@@ -65,6 +65,9 @@ class Headrace(faust.App):  # type: ignore[misc]
     `@app.agent(EventType)` makes a columnar agent; with a Faust topic or channel it is Faust's own.
     """
 
+    engine_name = "headrace.engine"
+    """Of the one Faust agent that reads all columnar topics."""
+
     def __init__(self, settings: Settings, *, tables: Iterable[Table] = ()) -> None:
         self.settings = settings
         self.columnar_tables: list[Table] = list(tables)
@@ -157,7 +160,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 value_serializer="raw",
                 acks=False,
             )
-            super().agent(source, name="headrace.engine")(self._pump)
+            super().agent(source, name=self.engine_name)(self._pump)
 
     async def _pump(self, fetches: AsyncIterator[Fetch]) -> None:
         assert self.runner is not None
@@ -235,6 +238,10 @@ class Headrace(faust.App):  # type: ignore[misc]
                 self.settings, self.runner, self._stable_end, lambda: self.consumer.fetch_bytes
             )
             if self.settings.web_enabled:
+                if self.conf.web_port != self.settings.web_port:
+                    log.warning(
+                        "web.port_taken", wanted=self.settings.web_port, used=self.conf.web_port
+                    )
                 install(
                     self,
                     self.reader,

@@ -56,3 +56,19 @@ def test_one_line(checkout: Path, code: str, said: str) -> None:
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("headrace: ")
     assert said in lines[0]
+
+
+def test_the_agents_are_listed() -> None:
+    done = subprocess.run(
+        [FAUST, "-A", "app", "agents"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "flag_large_orders" in line]
+    assert "order.placed on orders" in line
+    assert "over a thousand" in line
+    assert "headrace.engine" not in done.stdout

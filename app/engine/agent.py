@@ -124,6 +124,11 @@ class AgentRunner:
         self._stream: Stream[Event] | None = None
         self._task: asyncio.Future[None] | None = None
 
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring; empty: it has none."""
+        return (self._function.__doc__ or "").strip().partition("\n")[0]
+
     def fresh(self) -> AgentRunner:
         """The same agent with a task of its own, for another loop."""
         return AgentRunner(self.name, self.cls, self._function, attempts_max=self._attempts_max)

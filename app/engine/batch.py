@@ -105,6 +105,7 @@ class Batch:
         fields = _fields_of(cls, frame)
         _refuse_nulls(cls, frame, [name for name in (TIME, OFFSET) if name in frame.columns])
         _refuse_nulls(cls, fields, [name for name in filled(cls) if name in fields.columns])
+        _refuse_no_numbers(cls, fields)
         ids = self._ids_by_offset(cls, frame) if OFFSET in frame.columns else self._ids(len(frame))
         last = self.frame[TIME].max() if len(self.frame) else 0
         times = (
@@ -263,3 +264,13 @@ def _refuse_nulls(cls: type[Event], frame: pl.DataFrame, names: Sequence[str]) -
     for name in names:
         if nulls := frame.get_column(name).null_count():
             raise EmitError(f"{cls.__name__}: {name} is null in {nulls} of {len(frame)} rows")
+
+
+def _refuse_no_numbers(cls: type[Event], frame: pl.DataFrame) -> None:
+    """JSON has no infinity and no NaN: in a field that may not be None they could not be read back."""
+    for name in filled(cls):
+        column = frame.get_column(name)
+        if column.dtype == pl.Float64 and not (finite := column.is_finite()).all():
+            raise EmitError(
+                f"{cls.__name__}: {name} is no finite number in {(~finite).sum()} of {len(frame)} rows"
+            )

@@ -24,6 +24,13 @@ class Noted(Event, type="test.noted", topic="noted"):
     note: str
 
 
+class Rated(Event, type="test.rated", topic="rated"):
+    """One with numbers."""
+
+    share: float
+    maybe: float | None = None
+
+
 class Marked(Event, type="test.marked", topic="noted"):
     """Another one, on the same topic."""
 
@@ -117,6 +124,16 @@ def test_what_is_made_from_the_whole_batch_has_an_id_and_a_time_too() -> None:
 def test_what_cannot_be_emitted(frame: pl.DataFrame, message: str) -> None:
     with pytest.raises(EmitError, match=message):
         batch_of([Sale(shop="a")]).emit(Noted, frame)
+
+
+def test_numbers_that_json_does_not_have() -> None:
+    batch = batch_of([Sale(shop="a")])
+    frame = pl.DataFrame(
+        {"share": [0.5, float("nan"), float("inf")], "maybe": [1.0, float("nan"), None]}
+    )
+    with pytest.raises(EmitError, match="Rated: share is no finite number in 2 of 3 rows"):
+        batch.emit(Rated, frame)
+    batch.emit(Rated, frame[:1])
 
 
 def test_an_event_of_the_wrong_type_is_the_fault_of_its_cause() -> None:
