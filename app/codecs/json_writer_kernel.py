@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from app.codecs.copy_kernel import put
 from app.codecs.kernel import kernel, part
 from app.codecs.words_kernel import load_byte, load_float, load_word, store_byte, store_word
 
@@ -28,21 +29,6 @@ _BLANKS: Final = np.uint64(0x2020202020202020)
 _NULL: Final = np.uint64(int.from_bytes(b"null", "little"))
 _TRUE: Final = np.uint64(int.from_bytes(b"true", "little"))
 _FALSE: Final = np.uint64(int.from_bytes(b"false", "little"))
-
-
-@part
-def _put(position: Any, source: Any, length: Any) -> Any:
-    """Copy bytes; gives the position after them."""
-    end = source + length
-    while source + 8 <= end:
-        store_word(position, load_word(source))
-        source += 8
-        position += 8
-    while source < end:
-        store_byte(position, load_byte(source))
-        source += 1
-        position += 1
-    return position
 
 
 @part
@@ -184,7 +170,7 @@ def write_json(
         first = position
         for column in range(kinds.shape[0]):
             label = label_ends[column]
-            position = _put(position, names + label, label_ends[column + 1] - label)
+            position = put(position, names + label, label_ends[column + 1] - label)
             kind = kinds[column]
             cell = data[column] + 8 * row
             if nulls[column] != 0 and load_byte(nulls[column] + row):
@@ -197,7 +183,7 @@ def write_json(
                 elif kind == TEXT:
                     position = _put_text(position, source, size)
                 else:
-                    position = _put(position, source, size)
+                    position = put(position, source, size)
             elif kind == INTEGER:
                 position = _put_integer(position, np.int64(load_word(cell)))
             elif kind == FLOAT:

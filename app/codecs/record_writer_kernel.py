@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from app.codecs.copy_kernel import put
 from app.codecs.kernel import kernel, part
-from app.codecs.words_kernel import load_byte, load_word, store_byte, store_word
+from app.codecs.words_kernel import store_byte
 
 VARINT_BYTES_MAX: Final = 10
 _FIXED_BYTES_MAX: Final = 1 + 6 * VARINT_BYTES_MAX
@@ -44,25 +45,10 @@ def _put_varint(position: Any, value: Any) -> Any:
 
 
 @part
-def _put(position: Any, source: Any, length: Any) -> Any:
-    """Copy bytes; gives the position after them."""
-    end = source + length
-    while source + 8 <= end:
-        store_word(position, load_word(source))
-        source += 8
-        position += 8
-    while source < end:
-        store_byte(position, load_byte(source))
-        source += 1
-        position += 1
-    return position
-
-
-@part
 def _put_bytes(position: Any, source: Any, length: Any) -> Any:
     """Write a length, -1 for a null, and the bytes; gives the position after them."""
     position = _put_varint(position, length)
-    return _put(position, source, length) if length > 0 else position
+    return put(position, source, length) if length > 0 else position
 
 
 @kernel
@@ -115,8 +101,8 @@ def write(
         position = _put_varint(position, offset)
         position = _put_bytes(position, key_address[row], key)
         position = _put_bytes(position, value_address[row], value)
-        position = _put(position, before, before_id.shape[0])
+        position = put(position, before, before_id.shape[0])
         position = _put_bytes(position, id_address[row], identity)
-        position = _put(position, after, after_id.shape[0])
+        position = put(position, after, after_id.shape[0])
         number += 1
     return number, position - out_base

@@ -9,7 +9,7 @@ from faust.types import TP
 
 from app.codecs.record_batch import Fetch
 from app.engine.work import TopicPartition
-from app.kafka.transactional_producer import Membership
+from app.kafka.membership import Membership
 
 
 class FaustConsumer:

@@ -16,14 +16,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from app.engine import names
 from app.engine.checkpoint import Checkpoint
 from app.engine.offset_note import OffsetNote
+from app.kafka.membership import Membership
 from app.kafka.outbox import Outbox
 from app.kafka.patience import patiently
-from app.kafka.transactional_producer import (
-    Code,
-    Membership,
-    TransactionalProducer,
-    TransactionError,
-)
+from app.kafka.transaction_error import Code, TransactionError
+from app.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
 _quiet = logging.getLogger("headrace.librdkafka")  # what matters comes as an error from the call

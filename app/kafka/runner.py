@@ -27,10 +27,10 @@ from app.engine.processor import Processor
 from app.engine.store import Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore
+from app.kafka.membership import Membership
 from app.kafka.publisher import AbortedError, ExpelledError, Offsets, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
-from app.kafka.transactional_producer import Membership
 
 log = structlog.get_logger(__name__)
 

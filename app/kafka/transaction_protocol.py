@@ -26,6 +26,25 @@ from aiokafka.protocol.types import (
 _STRING = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
 NO_TAGS: dict[int, bytes] = {}
+"""The tagged fields that end every structure of these versions, and of which we set none."""
+
+
+def _schema(*fields: Any) -> Schema:
+    return Schema(*fields, _TAGS)
+
+
+def _array(*fields: Any) -> CompactArray:
+    return CompactArray(*fields, _TAGS)
+
+
+_THROTTLE = ("throttle_time_ms", Int32)
+_ERROR = ("error_code", Int16)
+_TRANSACTION = (
+    ("transactional_id", _STRING),
+    ("producer_id", Int64),
+    ("producer_epoch", Int16),
+)
+_ERRORS = _array(("name", _STRING), ("partitions", _array(("partition", Int32), _ERROR)))
 
 
 class Call(Request[Any]):
@@ -54,14 +73,10 @@ class _Flexible(RequestStruct):
 
 class ApiVersionsResponse(Response):
     API_KEY, API_VERSION = 18, 3
-    SCHEMA = Schema(
-        ("error_code", Int16),
-        (
-            "api_versions",
-            CompactArray(("api_key", Int16), ("min", Int16), ("max", Int16), _TAGS),
-        ),
-        ("throttle_time_ms", Int32),
-        _TAGS,
+    SCHEMA = _schema(
+        _ERROR,
+        ("api_versions", _array(("api_key", Int16), ("min", Int16), ("max", Int16))),
+        _THROTTLE,
     )
 
 
@@ -69,14 +84,14 @@ class ApiVersions(_Flexible):
     """Fields: client name, client version."""
 
     API_KEY, API_VERSION, RESPONSE_TYPE = 18, 3, ApiVersionsResponse
-    SCHEMA = Schema(("name", _STRING), ("version", _STRING), _TAGS)
+    SCHEMA = _schema(("name", _STRING), ("version", _STRING))
 
     def parse_response_header(self, read_buffer: BytesIO | bytes) -> ResponseHeader_v0:
         return ResponseHeader_v0.decode(read_buffer)  # without tags, in every version
 
 
 _FINALIZED_FEATURES = 2
-_FEATURES = CompactArray(("name", _STRING), ("max", Int16), ("min", Int16), _TAGS)
+_FEATURES = _array(("name", _STRING), ("max", Int16), ("min", Int16))
 
 
 def finalized_feature(response: ApiVersionsResponse, name: str) -> int:
@@ -88,123 +103,66 @@ def finalized_feature(response: ApiVersionsResponse, name: str) -> int:
 
 class InitProducerIdResponse(Response):
     API_KEY, API_VERSION = 22, 4
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        ("error_code", Int16),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        _TAGS,
-    )
+    SCHEMA = _schema(_THROTTLE, _ERROR, *_TRANSACTION[1:])
 
 
 class InitProducerId(_Flexible):
     """Fields: transactional id, transaction timeout (ms), producer id and epoch (-1: a new epoch)."""
 
     API_KEY, API_VERSION, RESPONSE_TYPE = 22, 4, InitProducerIdResponse
-    SCHEMA = Schema(
-        ("transactional_id", _STRING),
-        ("transaction_timeout_ms", Int32),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        _TAGS,
-    )
+    SCHEMA = _schema(_TRANSACTION[0], ("transaction_timeout_ms", Int32), *_TRANSACTION[1:])
 
 
 class AddPartitionsToTxnResponse(Response):
     API_KEY, API_VERSION = 24, 3
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("name", _STRING),
-                ("partitions", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
-                _TAGS,
-            ),
-        ),
-        _TAGS,
-    )
+    SCHEMA = _schema(_THROTTLE, ("topics", _ERRORS))
 
 
 class AddPartitionsToTxn(_Flexible):
     """Fields: transactional id, producer id, epoch, [(topic, [partition], tags)]."""
 
     API_KEY, API_VERSION, RESPONSE_TYPE = 24, 3, AddPartitionsToTxnResponse
-    SCHEMA = Schema(
-        ("transactional_id", _STRING),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        ("topics", CompactArray(("name", _STRING), ("partitions", CompactArray(Int32)), _TAGS)),
-        _TAGS,
+    SCHEMA = _schema(
+        *_TRANSACTION, ("topics", _array(("name", _STRING), ("partitions", CompactArray(Int32))))
     )
 
 
 class AddOffsetsToTxnResponse(Response):
     API_KEY, API_VERSION = 25, 3
-    SCHEMA = Schema(("throttle_time_ms", Int32), ("error_code", Int16), _TAGS)
+    SCHEMA = _schema(_THROTTLE, _ERROR)
 
 
 class AddOffsetsToTxn(_Flexible):
     """Fields: transactional id, producer id, epoch, group."""
 
     API_KEY, API_VERSION, RESPONSE_TYPE = 25, 3, AddOffsetsToTxnResponse
-    SCHEMA = Schema(
-        ("transactional_id", _STRING),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        ("group_id", _STRING),
-        _TAGS,
-    )
+    SCHEMA = _schema(*_TRANSACTION, ("group_id", _STRING))
 
 
 class ProduceResponse(Response):
     API_KEY, API_VERSION = 0, 9
-    SCHEMA = Schema(
-        (
-            "topics",
-            CompactArray(
-                ("name", _STRING),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("error_code", Int16),
-                        ("base_offset", Int64),
-                        ("log_append_time_ms", Int64),
-                        ("log_start_offset", Int64),
-                        (
-                            "record_errors",
-                            CompactArray(("index", Int32), ("message", _STRING), _TAGS),
-                        ),
-                        ("error_message", _STRING),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
-        ),
-        ("throttle_time_ms", Int32),
-        _TAGS,
+    _PARTITIONS = _array(
+        ("partition", Int32),
+        _ERROR,
+        ("base_offset", Int64),
+        ("log_append_time_ms", Int64),
+        ("log_start_offset", Int64),
+        ("record_errors", _array(("index", Int32), ("message", _STRING))),
+        ("error_message", _STRING),
     )
+    SCHEMA = _schema(("topics", _array(("name", _STRING), ("partitions", _PARTITIONS))), _THROTTLE)
 
 
 class Produce(_Flexible):
     """Fields: transactional id, acks, timeout (ms), [(topic, [(partition, batch, tags)], tags)]."""
 
     API_KEY, API_VERSION, RESPONSE_TYPE = 0, 9, ProduceResponse
-    SCHEMA = Schema(
+    _PARTITIONS = _array(("partition", Int32), ("batch", CompactBytes))
+    SCHEMA = _schema(
         ("transactional_id", _STRING),
         ("acks", Int16),
         ("timeout_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("name", _STRING),
-                ("partitions", CompactArray(("partition", Int32), ("batch", CompactBytes), _TAGS)),
-                _TAGS,
-            ),
-        ),
-        _TAGS,
+        ("topics", _array(("name", _STRING), ("partitions", _PARTITIONS))),
     )
 
 
@@ -216,7 +174,7 @@ class ProduceAndAdd(Produce):
 
 class TxnOffsetCommitResponse(Response):
     API_KEY, API_VERSION = 28, 3
-    SCHEMA = AddPartitionsToTxnResponse.SCHEMA
+    SCHEMA = _schema(_THROTTLE, ("topics", _ERRORS))
 
 
 class TxnOffsetCommit(_Flexible):
@@ -224,32 +182,17 @@ class TxnOffsetCommit(_Flexible):
     [(topic, [(partition, offset, leader epoch, metadata, tags)], tags)]."""
 
     API_KEY, API_VERSION, RESPONSE_TYPE = 28, 3, TxnOffsetCommitResponse
-    SCHEMA = Schema(
-        ("transactional_id", _STRING),
+    _PARTITIONS = _array(
+        ("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _STRING)
+    )
+    SCHEMA = _schema(
+        _TRANSACTION[0],
         ("group_id", _STRING),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
+        *_TRANSACTION[1:],
         ("generation_id", Int32),
         ("member_id", _STRING),
         ("group_instance_id", _STRING),
-        (
-            "topics",
-            CompactArray(
-                ("name", _STRING),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", _STRING),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
-        ),
-        _TAGS,
+        ("topics", _array(("name", _STRING), ("partitions", _PARTITIONS))),
     )
 
 
@@ -261,31 +204,19 @@ class TxnOffsetCommitAndAdd(TxnOffsetCommit):
 
 class EndTxnResponse(Response):
     API_KEY, API_VERSION = 26, 3
-    SCHEMA = Schema(("throttle_time_ms", Int32), ("error_code", Int16), _TAGS)
+    SCHEMA = _schema(_THROTTLE, _ERROR)
 
 
 class EndTxn(_Flexible):
     """Fields: transactional id, producer id, epoch, commit (False: abort)."""
 
     API_KEY, API_VERSION, RESPONSE_TYPE = 26, 3, EndTxnResponse
-    SCHEMA = Schema(
-        ("transactional_id", _STRING),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        ("committed", Boolean),
-        _TAGS,
-    )
+    SCHEMA = _schema(*_TRANSACTION, ("committed", Boolean))
 
 
 class EndTxnWithEpochResponse(Response):
     API_KEY, API_VERSION = 26, 5
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        ("error_code", Int16),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        _TAGS,
-    )
+    SCHEMA = _schema(_THROTTLE, _ERROR, *_TRANSACTION[1:])
 
 
 class EndTxnWithEpoch(EndTxn):

@@ -10,17 +10,17 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import RequestStruct
 from aiokafka.structs import TopicPartition
 
 from app.codecs.record_writer import UnsentBatch
 from app.kafka import transaction_protocol as protocol
+from app.kafka.membership import Membership
+from app.kafka.transaction_error import LATER, NEVER, Code, TransactionError
 from app.kafka.transaction_protocol import NO_TAGS, Call, finalized_feature
 
 _REQUEST_BYTES_MAX = 8 << 20
@@ -28,74 +28,6 @@ _REQUEST_BYTES_MAX = 8 << 20
 _PAUSE_S_MIN, _PAUSE_S_MAX = 0.002, 0.25
 _SEQUENCES = 1 << 31
 _ALL_REPLICAS = -1
-
-
-class Code(IntEnum):
-    """Those of Kafka's error codes that mean something to a transaction."""
-
-    UNKNOWN_TOPIC_OR_PARTITION = 3
-    LEADER_NOT_AVAILABLE = 5
-    NOT_LEADER_OR_FOLLOWER = 6
-    COORDINATOR_LOAD_IN_PROGRESS = 14
-    COORDINATOR_NOT_AVAILABLE = 15
-    NOT_COORDINATOR = 16
-    NOT_ENOUGH_REPLICAS = 19
-    ILLEGAL_GENERATION = 22
-    UNKNOWN_MEMBER_ID = 25
-    REBALANCE_IN_PROGRESS = 27
-    INVALID_PRODUCER_EPOCH = 47
-    INVALID_TRANSACTION_TIMEOUT = 50
-    CONCURRENT_TRANSACTIONS = 51
-    TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
-    KAFKA_STORAGE_ERROR = 56
-    FENCED_LEADER_EPOCH = 74
-    UNKNOWN_LEADER_EPOCH = 75
-    FENCED_INSTANCE_ID = 82
-    PRODUCER_FENCED = 90
-    TRANSACTION_ABORTABLE = 120
-
-
-_LATER = {
-    Code.UNKNOWN_TOPIC_OR_PARTITION,
-    Code.LEADER_NOT_AVAILABLE,
-    Code.NOT_LEADER_OR_FOLLOWER,
-    Code.COORDINATOR_LOAD_IN_PROGRESS,
-    Code.COORDINATOR_NOT_AVAILABLE,
-    Code.NOT_COORDINATOR,
-    Code.NOT_ENOUGH_REPLICAS,
-    Code.CONCURRENT_TRANSACTIONS,
-    Code.KAFKA_STORAGE_ERROR,
-    Code.FENCED_LEADER_EPOCH,
-    Code.UNKNOWN_LEADER_EPOCH,
-}
-"""With these the broker has done nothing of what was asked, and may do it later."""
-
-_NEVER = {Code.INVALID_TRANSACTION_TIMEOUT, Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED}
-
-
-class TransactionError(Exception):
-    """A request of a transaction has failed. code: Kafka's; None: there was no answer, so who knows."""
-
-    def __init__(self, request: str, code: int | None, reason: str) -> None:
-        super().__init__(f"{request}: {reason}")
-        self.code = code
-
-    @classmethod
-    def of_code(cls, request: str, code: int, message: str | None = None) -> TransactionError:
-        """The error that an answer holds."""
-        known = {int(item): item.name for item in Code}
-        name = known.get(code) or getattr(for_code(code), "message", "error")
-        return cls(request, code, f"{name} ({code})" + (f": {message}" if message else ""))
-
-
-@dataclass(frozen=True)
-class Membership:
-    """This worker's place in the consumer group, by which Kafka fences a transaction's offsets."""
-
-    group: str
-    generation: int
-    member: str
-    instance: str | None
 
 
 class TransactionalProducer:
@@ -135,7 +67,7 @@ class TransactionalProducer:
                 return
             except TransactionError as error:
                 await self.close()
-                if error.code in _NEVER or time.monotonic() + pause_s > self._deadline:
+                if error.code in NEVER or time.monotonic() + pause_s > self._deadline:
                     raise
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
@@ -288,7 +220,7 @@ class TransactionalProducer:
             code = _first_error(answer)
             if code == 0:
                 return answer
-            if code not in _LATER:
+            if code not in LATER:
                 raise TransactionError.of_code(cls.__name__, code)
             if code != Code.CONCURRENT_TRANSACTIONS:
                 del self._coordinators[kind]
@@ -302,7 +234,7 @@ class TransactionalProducer:
                 return int(await self._connected.coordinator_lookup(kind, key))
             except (TimeoutError, KafkaError, OSError) as error:
                 code = getattr(error, "errno", None)
-                if code not in _LATER:
+                if code not in LATER:
                     raise TransactionError("FindCoordinator", None, str(error)) from error
             await self._wait("FindCoordinator", code, pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
@@ -360,7 +292,7 @@ class TransactionalProducer:
                         self._advance(batch)
                         continue
                     code = found
-                    if code not in _LATER:
+                    if code not in LATER:
                         where = f"{topic}[{partition}]" + (f", {message}" if message else "")
                         raise TransactionError.of_code("Produce", code, where)
             if not left:

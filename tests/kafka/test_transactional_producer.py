@@ -16,13 +16,10 @@ from app.codecs.record_writer import RecordColumns, UnsentBatch, write_batches
 from app.codecs.texts import Texts
 from app.kafka import transaction_protocol as protocol
 from app.kafka import transactional_producer
+from app.kafka.membership import Membership
 from app.kafka.topics import TopicNeed, ensure_topics
-from app.kafka.transactional_producer import (
-    Code,
-    Membership,
-    TransactionalProducer,
-    TransactionError,
-)
+from app.kafka.transaction_error import Code, TransactionError
+from app.kafka.transactional_producer import TransactionalProducer
 from tests.kafka.workers import Cluster
 
 pytestmark = pytest.mark.kafka
