@@ -41,7 +41,7 @@ from app.kafka.topics import TopicError, TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
 from app.settings import Settings
-from app.state.rocksdb_store import RocksDBStore
+from app.state.open_store import open_store
 from app.state.slot import SlotError, WorkerSlot
 from app.vitals import Vitals
 from app.web.faust_web import install
@@ -177,7 +177,9 @@ class Headrace(faust.App):  # type: ignore[misc]
     async def _first_start(self) -> None:
         settings = self.settings
         loop = asyncio.get_running_loop()
-        self._slot = WorkerSlot.take(settings.data_dir, settings.worker_id)
+        # of this application alone: another one's tables may have the same names
+        folder = settings.data_dir / "state" / settings.app_id
+        self._slot = WorkerSlot.take(folder, settings.worker_id)
         servers = settings.broker
         if not servers:
             self._broker = await loop.run_in_executor(None, ensure_broker, settings.data_dir)
@@ -202,7 +204,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             partitions=settings.topic_partitions,
             replication=settings.topic_replication,
         )
-        self._store = RocksDBStore(
+        self._store = open_store(
             self._slot.path / "rocksdb",
             block_cache_mb=settings.rocksdb_block_cache_mb,
             write_buffer_mb=settings.rocksdb_write_buffer_mb,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -161,6 +162,7 @@ class BrokerJvm:
 
     def start(self) -> ProcessId:
         """Start Kafka; the JVM gets SIGTERM should this process die."""
+        self._drop_deleted_logs()
         flags = [
             *self.startup_flags,
             *JVM_FLAGS,
@@ -178,6 +180,11 @@ class BrokerJvm:
                 preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
             )
         return ProcessId.of(self.process.pid)
+
+    def _drop_deleted_logs(self) -> None:
+        """Kafka deletes a topic's files half a minute after it starts at the earliest; we may not run as long."""
+        for path in self.folder.data_path.glob("*-delete"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def stop(self, log: Callable[[str], None], timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Stop Kafka cleanly; kill it when it does not end in time."""

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from collections.abc import Coroutine, Iterable
-from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from app.engine import names
 from app.engine.checkpoint import Checkpoint
 from app.engine.offset_note import OffsetNote
 from app.kafka.membership import Membership
 from app.kafka.outbox import Outbox
-from app.kafka.patience import patiently
 from app.kafka.transaction_error import Code, TransactionError
 from app.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
-_quiet = logging.getLogger("headrace.librdkafka")  # what matters comes as an error from the call
-_quiet.setLevel(logging.CRITICAL)
 
 Offsets = dict[tuple[str, int], int]
 Answer = TypeVar("Answer")
@@ -77,7 +71,6 @@ class Publisher:
         self._outbox = Outbox(app_id)
         self._loop: asyncio.Runner | None = None
         self._producer: TransactionalProducer | None = None
-        self._reader: Consumer | None = None
         # so that no earlier process has committed under the same name
         self._run_name = uuid.uuid4().hex[:12]
         self._count = 0
@@ -101,9 +94,6 @@ class Publisher:
         if self._loop is not None:
             self._loop.close()
             self._loop = None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
@@ -118,32 +108,16 @@ class Publisher:
     def committed(
         self, partitions: Iterable[tuple[str, int]]
     ) -> dict[tuple[str, int], tuple[int, OffsetNote]]:
-        """The group's stable committed offsets and their notes; partitions without one are left out."""
-        if self._reader is None:
-            self._reader = Consumer(
-                {
-                    "bootstrap.servers": self._servers,
-                    "group.id": self._app_id,
-                    "isolation.level": "read_committed",
-                    "enable.auto.commit": False,
-                },
-                logger=_quiet,
-            )
-        wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
-        answers = patiently(partial(self._ask, wanted), timeout_s=self._timeout_s) if wanted else []
-        return {
-            (item.topic, item.partition): (item.offset, OffsetNote.decode(item.metadata or ""))
-            for item in answers
-            if item.offset >= 0
-        }
+        """The group's stable committed offsets and their notes; partitions without one are left out.
 
-    def _ask(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
-        assert self._reader is not None
-        answers: list[TopicPartition] = self._reader.committed(wanted, self._timeout_s)
-        for answer in answers:
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-        return answers
+        TransactionError: there was no answer within the timeout.
+        """
+        self.ensure_open()
+        found = self._run(self._open_producer.committed(self._app_id, partitions))
+        return {
+            here: (offset, OffsetNote.decode(metadata))
+            for here, (offset, metadata) in found.items()
+        }
 
     def publish(self, checkpoint: Checkpoint, membership: Membership) -> Offsets:
         """Make the checkpoint visible, all or nothing.
@@ -159,12 +133,11 @@ class Publisher:
         tag = f"{self._run_name}/{self._count}"
         try:
             self.ensure_open()
-            assert self._producer is not None
-            ends = self._run(self._send(self._producer, checkpoint, membership, tag))
+            ends = self._run(self._send(self._open_producer, checkpoint, membership, tag))
         except TransactionError as error:
             raise self._aborted(error) from error
         try:
-            self._run(self._producer.commit())
+            self._run(self._open_producer.commit())
         except TransactionError as error:
             self._settle(error, checkpoint, tag)
         self._fenced = 0
@@ -174,6 +147,11 @@ class Publisher:
             ]
             for change in checkpoint.changes
         }
+
+    @property
+    def _open_producer(self) -> TransactionalProducer:
+        assert self._producer is not None
+        return self._producer
 
     async def _send(
         self,
@@ -229,7 +207,7 @@ class Publisher:
                 self.open()  # its state is in doubt: a new one fences it, and ends its transaction
                 found = self.committed(checkpoint.positions)
                 break
-            except (TransactionError, KafkaException) as error:
+            except TransactionError as error:
                 log.warning("checkpoint.outcome_unknown", error=str(error))
                 if time.monotonic() > deadline:
                     self._drop()

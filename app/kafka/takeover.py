@@ -53,7 +53,7 @@ def take_over(
     """Read the stable committed offsets, then bring the tables up to their changelogs (blocks).
 
     In this order: what the offsets tell of is then surely below the changelogs' ends.
-    Raises RestoreError, StateAheadError, TransactionError, KafkaException.
+    Raises RestoreError, StateAheadError, TransactionError, KafkaException, DamagedStoreError.
     """
     started = time.monotonic()
     publisher.ensure_open()  # fences and finishes what an earlier producer of this worker has left

@@ -28,6 +28,7 @@ class Code(IntEnum):
     FENCED_LEADER_EPOCH = 74
     UNKNOWN_LEADER_EPOCH = 75
     FENCED_INSTANCE_ID = 82
+    UNSTABLE_OFFSET_COMMIT = 88
     PRODUCER_FENCED = 90
     TRANSACTION_ABORTABLE = 120
 
@@ -44,6 +45,7 @@ LATER = {
     Code.KAFKA_STORAGE_ERROR,
     Code.FENCED_LEADER_EPOCH,
     Code.UNKNOWN_LEADER_EPOCH,
+    Code.UNSTABLE_OFFSET_COMMIT,
 }
 """With these the broker has done nothing of what was asked, and may do it later."""
 

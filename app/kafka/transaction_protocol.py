@@ -202,6 +202,31 @@ class TxnOffsetCommitAndAdd(TxnOffsetCommit):
     API_VERSION = 5
 
 
+class OffsetFetchResponse(Response):
+    API_KEY, API_VERSION = 9, 7
+    _PARTITIONS = _array(
+        ("partition", Int32),
+        ("offset", Int64),
+        ("leader_epoch", Int32),
+        ("metadata", _STRING),
+        _ERROR,
+    )
+    SCHEMA = _schema(
+        _THROTTLE, ("topics", _array(("name", _STRING), ("partitions", _PARTITIONS))), _ERROR
+    )
+
+
+class OffsetFetch(_Flexible):
+    """Fields: group, [(topic, [partition], tags)], whether offsets of open transactions are waited for."""
+
+    API_KEY, API_VERSION, RESPONSE_TYPE = 9, 7, OffsetFetchResponse
+    SCHEMA = _schema(
+        ("group_id", _STRING),
+        ("topics", _array(("name", _STRING), ("partitions", CompactArray(Int32)))),
+        ("require_stable", Boolean),
+    )
+
+
 class EndTxnResponse(Response):
     API_KEY, API_VERSION = 26, 3
     SCHEMA = _schema(_THROTTLE, _ERROR)

@@ -149,6 +149,28 @@ class TransactionalProducer:
         )
         await self._patiently(cls, call, CoordinationType.GROUP, membership.group)
 
+    async def committed(
+        self, group: str, partitions: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], tuple[int, str]]:
+        """The group's (offset, metadata) of these (topic, partition)s; those without one are left out.
+
+        Waits until no open transaction can change them. TransactionError: not within the timeout.
+        """
+        self._set_deadline()
+        topics: dict[str, list[int]] = defaultdict(list)
+        for topic, partition in partitions:
+            topics[topic].append(partition)
+        named = [(topic, numbers, NO_TAGS) for topic, numbers in topics.items()]
+        cls = protocol.OffsetFetch
+        call = Call(cls, group, named, True)
+        answer = await self._patiently(cls, call, CoordinationType.GROUP, group)
+        return {
+            (topic, partition): (offset, metadata or "")
+            for topic, found, _ in answer.topics
+            for partition, offset, _, metadata, *_ in found
+            if offset >= 0
+        }
+
     async def commit(self) -> None:
         """Make it all visible. TransactionError: it may have committed all the same."""
         await self._end(commit=True)
@@ -342,8 +364,8 @@ class TransactionalProducer:
 
 
 def _first_error(answer: Any) -> int:
-    """The error of an answer, its own or the first one of its partitions; 0: none."""
-    if hasattr(answer, "error_code"):
-        return int(answer.error_code)
-    codes = [int(code) for _, partitions, _ in answer.topics for _, code, _ in partitions]
-    return next((code for code in codes if code), 0)
+    """The error of an answer, its own or the first one of its partitions, where it comes last; 0: none."""
+    own = int(getattr(answer, "error_code", 0))
+    topics = getattr(answer, "topics", ())
+    codes = [int(code) for _, partitions, _ in topics for *_, code, _ in partitions]
+    return own or next((code for code in codes if code), 0)

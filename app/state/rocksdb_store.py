@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -13,7 +14,9 @@ from app.engine.store import MissingSegmentError, StoreWrite
 
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">qq")
-_OFFSET_KEY = b"o"
+_OFFSET_KEY, _NAME, _VALUE = b"o", b"n", b"v"
+DAMAGED = "DAMAGED"
+"""The file that says why the store cannot be trusted any more."""
 STALE_AFTER_S = 12 * 3600
 """Below the time for which Kafka keeps tombstones (`delete.retention.ms`, 24 hours)."""
 
@@ -22,11 +25,18 @@ def _prefix(table: str, partition: int) -> bytes:
     return table.encode() + b"\0" + _PARTITION.pack(partition)
 
 
+class DamagedStoreError(RuntimeError):
+    """The files of the store are damaged; the next start moves them aside and replays the changelogs."""
+
+
 class RocksDBStore:
     """Holds the segments of all tables of one worker below `path`.
 
-    A key is the table's name, a zero byte, the partition and the changelog's key. Values of 4 KiB and
+    A key is the table's name, a zero byte, the partition, and the changelog's key twice: once with the
+    value, once with nothing, so that the keys are listed without reading the values. Values of 4 KiB and
     more are kept in blob files, so that compaction does not copy segments.
+
+    Any method raises DamagedStoreError when RocksDB finds its files damaged.
     """
 
     def __init__(
@@ -38,6 +48,7 @@ class RocksDBStore:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._now = now
+        self._path = path
         path.mkdir(parents=True, exist_ok=True)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
@@ -52,12 +63,25 @@ class RocksDBStore:
         tables = BlockBasedOptions()
         tables.set_block_cache(Cache(block_cache_mb << 20))
         options.set_block_based_table_factory(tables)
-        self._db = Rdict(str(path), options)
+        with self._damage_noted():
+            self._db = Rdict(str(path), options)
+
+    @contextmanager
+    def _damage_noted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # RocksDB's own errors have no other type
+            text = str(error).partition("\n")[0]
+            if not text.startswith(("Corruption", "IO error: No such file")):
+                raise
+            (self._path / DAMAGED).write_text(text)
+            raise DamagedStoreError(f"the state in {self._path.name} is damaged: {text}") from error
 
     def read(self, table: str, partition: int, keys: list[bytes]) -> list[bytes]:
         """The values of these keys, in their order. MissingSegmentError: one is not there."""
-        prefix = _prefix(table, partition)
-        values = self._db.get([prefix + key for key in keys]) if keys else []
+        prefix = _prefix(table, partition) + _VALUE
+        with self._damage_noted():
+            values = self._db.get([prefix + key for key in keys]) if keys else []
         for key, value in zip(keys, values, strict=True):
             if value is None:
                 raise MissingSegmentError(
@@ -67,18 +91,25 @@ class RocksDBStore:
 
     def get(self, table: str, partition: int, key: bytes) -> bytes | None:
         """The value of one key, or None."""
-        value: bytes | None = self._db.get(_prefix(table, partition) + key)
+        return self._get(_prefix(table, partition) + _VALUE + key)
+
+    def _get(self, key: bytes) -> bytes | None:
+        with self._damage_noted():
+            value: bytes | None = self._db.get(key)
         return value
 
     def keys(self, table: str, partition: int) -> list[bytes]:
-        """All keys of a table partition, in their order, without the store's own."""
-        prefix = _prefix(table, partition)
+        """All keys of a table partition, in their order."""
+        prefix = _prefix(table, partition) + _NAME
         found: list[bytes] = []
-        for key in self._db.keys(from_key=prefix):
-            if not key.startswith(prefix):
-                break
-            found.append(key[len(prefix) :])
-        return [key for key in found if key != _OFFSET_KEY]
+        with self._damage_noted():
+            entries = self._db.iter()
+            entries.seek(prefix)
+            while entries.valid() and (key := entries.key()).startswith(prefix):
+                found.append(key[len(prefix) :])
+                entries.next()
+            entries.status()  # without this, damage looks like the end
+        return found
 
     def changelog_offset(self, table: str, partition: int) -> int | None:
         """The next changelog offset that the store does not hold yet; None: it holds nothing of use.
@@ -86,7 +117,7 @@ class RocksDBStore:
         What has not been written to for `STALE_AFTER_S` is of no use: the changelog's tombstones of that
         time may have been compacted away, and segments that were replaced would come back.
         """
-        value = self.get(table, partition, _OFFSET_KEY)
+        value = self._get(_prefix(table, partition) + _OFFSET_KEY)
         if value is None or len(value) != _OFFSET.size:
             return None
         offset, written_at_s = _OFFSET.unpack(value)
@@ -98,21 +129,27 @@ class RocksDBStore:
         for item in writes:
             prefix = _prefix(item.table, item.partition)
             for key in item.deletes:
-                batch.delete(prefix + key)
+                batch.delete(prefix + _NAME + key)
+                batch.delete(prefix + _VALUE + key)
             for key, value in item.puts.items():
-                batch.put(prefix + key, value)
+                batch.put(prefix + _NAME + key, b"")
+                batch.put(prefix + _VALUE + key, value)
             if item.changelog_offset is not None:
                 entry = _OFFSET.pack(item.changelog_offset, int(self._now()))
                 batch.put(prefix + _OFFSET_KEY, entry)
-        self._db.write(batch)
+        with self._damage_noted():
+            self._db.write(batch)
 
     def clear(self, table: str, partition: int) -> None:
         """Forget a table partition."""
         batch = WriteBatch(raw_mode=True)
         prefix = _prefix(table, partition)
-        for key in [*self.keys(table, partition), _OFFSET_KEY]:
-            batch.delete(prefix + key)
-        self._db.write(batch)
+        for key in self.keys(table, partition):
+            batch.delete(prefix + _NAME + key)
+            batch.delete(prefix + _VALUE + key)
+        batch.delete(prefix + _OFFSET_KEY)
+        with self._damage_noted():
+            self._db.write(batch)
 
     def live_bytes(self) -> int:
         """About how many bytes the live data take; RocksDB estimates them."""

@@ -1,4 +1,4 @@
-"""A worker's own place in the data directory, and the name that goes with it."""
+"""A worker's own place in its application's folder, and the name that goes with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SlotError(RuntimeError):
 
 
 class WorkerSlot:
-    """One of the folders worker-0, worker-1, … of the data directory, locked for this process.
+    """One of the folders worker-0, worker-1, … of the application, locked for this process.
 
     The lock goes with the process, so a worker that was killed leaves its folder to the next one, which
     goes on with its state. `id` is stable for the folder: Kafka's static membership and the transactional
@@ -28,12 +28,12 @@ class WorkerSlot:
         self._lock = lock
 
     @classmethod
-    def take(cls, data_dir: Path, worker_id: str = "") -> WorkerSlot:
+    def take(cls, folder: Path, worker_id: str = "") -> WorkerSlot:
         """Lock the first free folder, or the one of `worker_id`. SlotError: there is none."""
-        data_dir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         names = [worker_id] if worker_id else [f"worker-{number}" for number in range(_SLOTS_MAX)]
         for name in names:
-            path = data_dir / name
+            path = folder / name
             path.mkdir(exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -43,9 +43,9 @@ class WorkerSlot:
                 continue
             return cls(path, lock, worker_id or cls._identity(path))
         raise SlotError(
-            f"another worker uses {data_dir / names[0]}"
+            f"another worker uses {folder / names[0]}"
             if worker_id
-            else f"all {_SLOTS_MAX} worker folders of {data_dir} are in use; give this worker its own HEADRACE_DATA_DIR"
+            else f"all {_SLOTS_MAX} worker folders of {folder} are in use; give this worker its own HEADRACE_DATA_DIR"
         )
 
     @staticmethod

@@ -1,0 +1,53 @@
+"""Opening a worker's store: what cannot be trusted is moved aside, and the changelogs rebuild it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import structlog
+
+from app.state.rocksdb_store import DAMAGED, DamagedStoreError, RocksDBStore
+
+log = structlog.get_logger(__name__)
+
+FORMAT = "2"
+"""Of keys and values; another one is rebuilt, not read."""
+_FORMAT_FILE = "FORMAT"
+
+
+def open_store(path: Path, *, block_cache_mb: int, write_buffer_mb: int) -> RocksDBStore:
+    """The store in this folder, or an empty one where it is damaged or of another format.
+
+    The damaged one is kept beside it, in place of an earlier one, for those who want to know.
+    """
+    reason = _distrust(path)
+    if reason is None:
+        try:
+            return _open(path, block_cache_mb, write_buffer_mb)
+        except DamagedStoreError as error:
+            reason = str(error)
+    aside = path.with_name(f"{path.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    log.error("state.moved_aside", reason=reason, to=str(aside), then="rebuilt from the changelogs")
+    return _open(path, block_cache_mb, write_buffer_mb)
+
+
+def _open(path: Path, block_cache_mb: int, write_buffer_mb: int) -> RocksDBStore:
+    store = RocksDBStore(path, block_cache_mb=block_cache_mb, write_buffer_mb=write_buffer_mb)
+    (path / _FORMAT_FILE).write_text(FORMAT)
+    return store
+
+
+def _distrust(path: Path) -> str | None:
+    """Why the folder must not be used; None: it may."""
+    if not path.exists() or not any(path.iterdir()):
+        return None
+    damage, kind = path / DAMAGED, path / _FORMAT_FILE
+    if damage.exists():
+        return f"found damaged when it was last used: {damage.read_text()}"
+    found = kind.read_text() if kind.exists() else "none"
+    if found != FORMAT and (path / "CURRENT").exists():
+        return f"written in format {found}, and this version reads {FORMAT}"
+    return None

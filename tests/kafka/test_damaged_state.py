@@ -1,0 +1,36 @@
+"""A real worker whose RocksDB was damaged: it rebuilds its state, and nothing is lost or counted twice."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.running_job import Job, writing
+
+pytestmark = pytest.mark.kafka
+
+
+def test_damaged_between_two_runs(broker: str, tmp_path: Path) -> None:
+    chance = random.Random(seed := random.randrange(1 << 30))
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    job = Job(broker, tmp_path)
+    with job.worker() as item:
+        sales = job.first_sales(item, seed)
+        for _ in range(3):
+            with writing(sales):
+                job.wait_for_progress(item)
+                item.kill()
+            (folder,) = (job.data_dir / "state" / job.app_id).glob("worker-0/rocksdb")
+            files = [
+                f
+                for f in folder.iterdir()
+                if f.suffix in (".sst", ".blob", ".log") and f.stat().st_size
+            ]
+            for file in chance.sample(files, min(2, len(files))):
+                data = bytearray(file.read_bytes())
+                data[chance.randrange(len(data))] ^= 0x40
+                file.write_bytes(data)
+            item.start()
+        job.finish(item, sales)

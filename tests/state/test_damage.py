@@ -1,0 +1,107 @@
+"""A store whose files were damaged gives no wrong answer: it says so, and is moved aside at the next start."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.engine.store import StoreWrite
+from app.state.open_store import open_store
+from app.state.rocksdb_store import DAMAGED, DamagedStoreError, RocksDBStore
+
+KEYS = [f"key {number:03}".encode() for number in range(300)]
+
+
+def opened(path: Path) -> RocksDBStore:
+    return open_store(path, block_cache_mb=1, write_buffer_mb=1)
+
+
+def fill(path: Path) -> dict[bytes, bytes]:
+    """Several files of each kind, and a log that was not flushed."""
+    chance = random.Random(7)
+    values = {key: chance.randbytes(chance.choice([50, 5_000, 9_000])) for key in KEYS}
+    for first in range(0, len(KEYS), 100):
+        store = opened(path)
+        for key in KEYS[first : first + 100]:
+            store.write([StoreWrite("t", 0, {key: values[key]}, [], first)])
+        store.close()
+    return values
+
+
+def flip(data: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(data))
+    return data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
+
+
+def cut(data: bytes, chance: random.Random) -> bytes:
+    return data[: chance.randrange(len(data))]
+
+
+def remove(data: bytes, chance: random.Random) -> None:
+    return None
+
+
+DAMAGES: list[Callable[[bytes, random.Random], bytes | None]] = [flip, cut, remove]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda item: item.__name__)
+@pytest.mark.parametrize("pattern", ["*.sst", "*.blob", "*.log", "MANIFEST-*", "CURRENT"])
+def test_damage_is_told_and_never_a_wrong_answer(
+    tmp_path: Path, pattern: str, damage: Callable[[bytes, random.Random], bytes | None]
+) -> None:
+    chance = random.Random(seed := random.randrange(1 << 30))
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    path = tmp_path / "rocksdb"
+    values = fill(path)
+    file = chance.choice(
+        [f for f in sorted(path.glob(pattern)) if f.stat().st_size] or [path / "none"]
+    )
+    if file.exists():
+        changed = damage(file.read_bytes(), chance)
+        file.unlink() if changed is None else file.write_bytes(changed)
+    store = opened(path)
+    try:
+        offset = store.changelog_offset("t", 0)
+        found = store.keys("t", 0)
+        right = dict(zip(found, store.read("t", 0, found), strict=True))
+    except DamagedStoreError as error:
+        assert "damaged" in str(error)
+        store.close()
+        again = opened(
+            path
+        )  # moved aside: nothing is held, so that the changelog is read from its start
+        assert again.keys("t", 0) == []
+        assert again.changelog_offset("t", 0) is None
+        assert (tmp_path / "rocksdb.damaged").exists()
+        again.close()
+        return
+    # what it holds is what was written up to its own offset
+    assert right.items() <= values.items()
+    if offset is None:
+        assert right == {}
+    else:
+        assert right.keys() >= set(KEYS[:offset])
+    store.close()
+
+
+def test_a_store_of_another_format_is_rebuilt(tmp_path: Path) -> None:
+    path = tmp_path / "rocksdb"
+    fill(path)
+    (path / "FORMAT").write_text("1")
+    store = opened(path)
+    assert store.changelog_offset("t", 0) is None
+    store.close()
+    assert (tmp_path / "rocksdb.damaged" / "CURRENT").exists()
+
+
+def test_only_one_damaged_store_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rocksdb"
+    for number in range(3):
+        opened(path).close()
+        (path / DAMAGED).write_text(f"reason {number}")
+    opened(path).close()
+    assert (tmp_path / "rocksdb.damaged" / DAMAGED).read_text() == "reason 2"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["rocksdb", "rocksdb.damaged"]
