@@ -148,8 +148,13 @@ def test_a_killed_one_comes_back_with_its_data(own: Broker, topic_name: Callable
     assert pid is not None
     create_topic(servers, name)
     produce(servers, name, [b"before"])
+    deleted = (
+        folder(own) / "broker/data" / f"gone-0.{'0' * 32}-delete"
+    )  # a topic's, not yet removed
+    deleted.mkdir()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: own.pid != pid and broker_status(folder(own)).answers)
+    assert not deleted.exists()
     assert broker_status(folder(own)) == BrokerStatus(
         True, True, servers, own.pid, 1, folder(own) / "broker/logs"
     )
