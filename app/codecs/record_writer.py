@@ -123,13 +123,13 @@ def in_turn(partitions: Iterable[Iterator[UnsentBatch]]) -> Iterator[UnsentBatch
 
 def _targets(
     records: RecordColumns, partition_count: int, keyless_partition: int
-) -> npt.NDArray[np.uint16]:
+) -> npt.NDArray[np.uint16] | npt.NDArray[np.int32]:
     """The partition of each record, in a type whose sorting is one of counting (Kafka has few enough)."""
     keyless = keyless_partition % partition_count
     target = np.full(len(records), keyless, np.int32)
     if records.key is not None:
         place(records.key, partition_count, target)
-    return target.astype(np.uint16)
+    return target.astype(np.uint16) if partition_count <= 1 << 16 else target
 
 
 class _Writer:
@@ -150,6 +150,7 @@ class _Writer:
         self._timestamp = read_only(records.timestamp)
         longest = sum(int(length.max()) for length in self._columns[1::2])
         room = longest + len(self._before) + len(self._after) + _FIXED_BYTES_MAX
+        self._batch_bytes_max = batch_bytes_max
         self._out = np.empty(max(batch_bytes_max, room), np.uint8)
 
     def batches(self, partition: int, rows: npt.NDArray[np.int64]) -> Iterator[UnsentBatch]:
@@ -157,9 +158,9 @@ class _Writer:
         rows = read_only(rows)
         first = 0
         while first < len(rows):
-            after, size = write(
-                *self._columns, self._before, self._after, self._timestamp, rows, first, self._out
-            )
+            after, size = self._write(rows, first, self._out[: self._batch_bytes_max])
+            if after == first:  # larger than a batch: alone, with all the room there is
+                after, size = self._write(rows[: first + 1], first, self._out)
             times = self._timestamp[rows[first:after]]
             yield UnsentBatch(
                 self._records.topic,
@@ -171,6 +172,14 @@ class _Writer:
                 compress(LZ4, memoryview(self._out)[:size]),  # type: ignore[arg-type]
             )
             first = after
+
+    def _write(
+        self, rows: npt.NDArray[np.int64], first: int, out: npt.NDArray[np.uint8]
+    ) -> tuple[int, int]:
+        after, size = write(
+            *self._columns, self._before, self._after, self._timestamp, rows, first, out
+        )
+        return int(after), int(size)
 
 
 def written_batch(topic: str, partition: int, times: Sequence[int], batch: bytes) -> UnsentBatch:

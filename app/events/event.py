@@ -128,10 +128,16 @@ def _check(cls: Any, event: EventType) -> None:
             raise EventDefinitionError(
                 f"{where}: field {field!r} is reserved: names that begin with an underscore belong to Headrace"
             )
+    if not fields:
+        raise EventDefinitionError(f"{where}: it has no fields; give it one, such as `id: str`")
     kinds = schema(cls)  # refuses field types that have no column type
     if event.time is not None and kinds.get(event.time, pl.Int64()) != pl.Int64():
         raise EventDefinitionError(
             f"{where}: time={event.time!r} must be a field of whole milliseconds (int), not {kinds[event.time]}"
+        )
+    if event.key in kinds and kinds[event.key].is_nested():
+        raise EventDefinitionError(
+            f"{where}: key={event.key!r} must be a text, number, boolean or time, not {kinds[event.key]}"
         )
     for word, field in (("key", event.key), ("time", event.time)):
         if field is not None and field not in fields:

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -15,7 +15,7 @@ from app.engine.checkpoint import Checkpoint
 from app.engine.offset_note import OffsetNote
 from app.kafka.membership import Membership
 from app.kafka.outbox import Outbox
-from app.kafka.transaction_error import Code, TransactionError
+from app.kafka.transaction_error import Code, TransactionError, worst
 from app.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
@@ -129,6 +129,7 @@ class Publisher:
         if membership.generation < 0 or not membership.member:
             # Kafka would take such a commit for one of a lone consumer, and not check the group at all
             raise ExpelledError("this worker is not a member of its group now")
+        assert checkpoint.positions, "the outcome is found out by the offsets"
         self._count += 1
         tag = f"{self._run_name}/{self._count}"
         try:
@@ -167,17 +168,23 @@ class Publisher:
             here: (offset, OffsetNote(tag, checkpoint.stream_times.get(here, {})).encode())
             for here, offset in checkpoint.positions.items()
         }
-        offsets = asyncio.create_task(producer.send_offsets(membership, notes))
-        try:
-            return await producer.produce(self._outbox.batches(checkpoint, counts))
-        finally:
-            await offsets
+        offsets, ends = await asyncio.gather(
+            producer.send_offsets(membership, notes),
+            producer.produce(self._outbox.batches(checkpoint, counts)),
+            return_exceptions=True,  # both have ended before anything else is done
+        )
+        if errors := [item for item in (offsets, ends) if isinstance(item, BaseException)]:
+            raise worst(errors)
+        return cast(Offsets, ends)
 
     def _aborted(self, error: TransactionError) -> AbortedError:
         """End a transaction whose commit was never asked for; the error to raise. FencedError."""
         self._note(error)
-        if error.code is None or not self._abort():
-            self._drop()  # what is still on its way is fenced by the next producer
+        # Without an answer, something may still be on its way: the next producer fences it. Where transactions
+        # share an epoch, the broker's sequence numbers may by now be others than ours.
+        doubt = error.code is None or not (self._producer and self._producer.epoch_per_transaction)
+        if doubt or not self._abort():
+            self._drop()
         return (ExpelledError if error.code in _EXPELLED else AbortedError)(str(error))
 
     def _settle(self, error: TransactionError, checkpoint: Checkpoint, tag: str) -> None:

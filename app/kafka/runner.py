@@ -212,6 +212,7 @@ class Runner:
                 raise
             except BaseException as error:
                 # a bug, or Polars' own panic, which is no Exception: nothing is lost if we end here
+                self._abandon()
                 log.exception("engine.failed")
                 await self.on_fatal(error)
                 raise
@@ -337,7 +338,11 @@ class Runner:
             except AbortedError as error:
                 await self._aborted(error)
                 return
-            except Exception as error:
+            except BaseException as error:
+                # What was staged since must not be committed: it would pass over this checkpoint for good
+                self._abandon()
+                if isinstance(error, asyncio.CancelledError):
+                    raise  # it may yet commit; the next start finds out
                 log.exception("checkpoint.impossible")
                 await self.on_fatal(error)
                 raise
@@ -348,6 +353,11 @@ class Runner:
             self._waiting_since = self._clock() if self.processor.dirty else None
             self._observer.checkpoint_done(checkpoint, time.perf_counter() - started, size)
             self.on_published(checkpoint)
+
+    def _abandon(self) -> None:
+        """Commit nothing more: this worker ends, and the next start goes on from what is committed."""
+        self.restored = False
+        self.processor.reset({})
 
     def _publish(self, staged: Staged, membership: Membership) -> tuple[Checkpoint, int]:
         """Prepare, commit to Kafka, then write the store (blocks)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 from aiokafka.errors import for_code
@@ -24,6 +25,7 @@ class Code(IntEnum):
     INVALID_TRANSACTION_TIMEOUT = 50
     CONCURRENT_TRANSACTIONS = 51
     TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
+    OPERATION_NOT_ATTEMPTED = 55
     KAFKA_STORAGE_ERROR = 56
     FENCED_LEADER_EPOCH = 74
     UNKNOWN_LEADER_EPOCH = 75
@@ -66,3 +68,14 @@ class TransactionError(Exception):
         known = {int(item): item.name for item in Code}
         name = known.get(code) or getattr(for_code(code), "message", "error")
         return cls(request, code, f"{name} ({code})" + (f": {message}" if message else ""))
+
+
+def worst(errors: Sequence[BaseException]) -> BaseException:
+    """The one to go by: a bug, then a request without an answer, then what a broker has refused."""
+
+    def rank(error: BaseException) -> int:
+        if not isinstance(error, TransactionError):
+            return 0
+        return 1 if error.code is None else 2
+
+    return min(errors, key=rank)

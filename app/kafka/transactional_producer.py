@@ -7,6 +7,7 @@ bytes, and has an epoch per transaction where the cluster knows them (`transacti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -20,12 +21,13 @@ from aiokafka.structs import TopicPartition
 from app.codecs.record_writer import UnsentBatch
 from app.kafka import transaction_protocol as protocol
 from app.kafka.membership import Membership
-from app.kafka.transaction_error import LATER, NEVER, Code, TransactionError
+from app.kafka.transaction_error import LATER, NEVER, Code, TransactionError, worst
 from app.kafka.transaction_protocol import NO_TAGS, Call, finalized_feature
 
 _REQUEST_BYTES_MAX = 8 << 20
 """Of one round of batches; a broker takes 100 MiB by default (`socket.request.max.bytes`)."""
 _PAUSE_S_MIN, _PAUSE_S_MAX = 0.002, 0.25
+_CLOSE_S_MAX = 1.0
 _SEQUENCES = 1 << 31
 _ALL_REPLICAS = -1
 
@@ -76,7 +78,9 @@ class TransactionalProducer:
         """Give up the connections; an open transaction stays open until the next producer opens."""
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            # a broker that reads no more would hold up the bytes that are left, and us
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(client.close(), _CLOSE_S_MAX)
 
     def begin(self) -> None:
         """Begin a transaction: from now on it has the timeout's time."""
@@ -122,8 +126,9 @@ class TransactionalProducer:
             if group:
                 await self._send_round(group, ends)
         finally:
-            if sending is not None:
-                await sending
+            if sending is not None and not sending.done():  # something else has failed
+                await asyncio.wait([sending])
+                sending.exception()
         return ends
 
     async def send_offsets(
@@ -245,7 +250,7 @@ class TransactionalProducer:
             if code not in LATER:
                 raise TransactionError.of_code(cls.__name__, code)
             if code != Code.CONCURRENT_TRANSACTIONS:
-                del self._coordinators[kind]
+                self._coordinators.pop(kind, None)  # another request may have learnt it too
             await self._wait(cls.__name__, code, pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
 
@@ -304,19 +309,23 @@ class TransactionalProducer:
                 return_exceptions=True,  # all have answered or failed before anything else is sent
             )
             code: int = Code.LEADER_NOT_AVAILABLE
+            errors: list[BaseException] = []
             for answer in answers:
                 if isinstance(answer, BaseException):
-                    raise answer
+                    errors.append(answer)
+                    continue
                 for topic, partition, found, base_offset, message in answer:
                     if found == 0:
                         batch = left.pop((topic, partition))
                         ends[(topic, partition)] = base_offset + batch.count
                         self._advance(batch)
-                        continue
-                    code = found
-                    if code not in LATER:
+                    elif found in LATER:
+                        code = found
+                    else:
                         where = f"{topic}[{partition}]" + (f", {message}" if message else "")
-                        raise TransactionError.of_code("Produce", code, where)
+                        errors.append(TransactionError.of_code("Produce", found, where))
+            if errors:
+                raise worst(errors)
             if not left:
                 return
             await self._wait("Produce", code, pause_s)
@@ -368,4 +377,6 @@ def _first_error(answer: Any) -> int:
     own = int(getattr(answer, "error_code", 0))
     topics = getattr(answer, "topics", ())
     codes = [int(code) for _, partitions, _ in topics for *_, code, _ in partitions]
-    return own or next((code for code in codes if code), 0)
+    told = [code for code in codes if code]
+    # the reason stands with one partition, and the others were not tried
+    return own or min(told, key=lambda code: code == Code.OPERATION_NOT_ATTEMPTED, default=0)

@@ -82,7 +82,21 @@ def test_batches_are_cut_by_bytes_and_take_turns() -> None:
 def test_a_record_larger_than_a_batch_stands_alone() -> None:
     rows = [("a", b"x", 1, "i"), ("a", b"y" * 5000, 2, "j"), ("a", b"z", 3, "k")]
     batches = list(write_batches(columns(rows, []), 1, batch_bytes_max=1000))
-    assert [value for batch in batches for _, value, *_ in read(batch)] == [b"x", b"y" * 5000, b"z"]
+    assert [[value for _, value, *_ in read(batch)] for batch in batches] == [
+        [b"x"],
+        [b"y" * 5000],
+        [b"z"],
+    ]
+
+
+def test_a_large_record_does_not_make_other_batches_large() -> None:
+    rows = [
+        ("a", b"y" * 50_000, 0, "i"),
+        *(("a", b"x" * 100, number, "i") for number in range(999)),
+    ]
+    first, *others = write_batches(columns(rows, []), 1, batch_bytes_max=2000)
+    assert first.count == 1
+    assert max(batch.count for batch in others) < 20
 
 
 def test_what_the_producer_adds() -> None:

@@ -42,9 +42,9 @@ class Job:
             names.repartition_topic(self.app_id, "country_totals"),
         ]
 
-    def worker(self) -> AbstractContextManager[Worker]:
+    def worker(self, module: str = "tests.kafka.job") -> AbstractContextManager[Worker]:
         """A worker of the application."""
-        return worker("tests.kafka.job", self.environment, self.log)
+        return worker(module, self.environment, self.log)
 
     def topic(self, name: str) -> str:
         """The full name of one of the application's topics."""

@@ -63,6 +63,26 @@ def test_broker_killed_under_load(tmp_path: Path) -> None:
             job.finish(item, sales)
 
 
+def test_a_worker_that_must_end_commits_nothing_behind_the_checkpoint_that_it_lost(
+    job: Job, tmp_path: Path
+) -> None:
+    """Its shutdown publishes nothing more: that would pass over the events of the lost checkpoint."""
+    fuse = tmp_path / "fuse"
+    job.environment["TEST_FUSE"] = str(fuse)
+    with job.worker("tests.kafka.failing_job") as item:
+        sales = job.first_sales(item, seed=_seed())
+        with writing(sales):
+            for _ in range(3):
+                job.wait_for_progress(item)
+                fuse.touch()
+                assert item.process is not None
+                assert item.process.wait(60) != 0
+                assert not fuse.exists()
+                item.start()
+            job.wait_for_progress(item)
+        job.finish(item, sales)
+
+
 def _seed() -> int:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
