@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def run_latency(bench: Workbench) -> dict[str, Any]:
     seconds = scale.latency_warm_up_seconds + scale.latency_seconds
     events = scale.latency_rate * seconds
     warm_up_events = scale.latency_rate * scale.latency_warm_up_seconds
-    topic = f"{bench.prefix}.steps"
+    topic = f"{bench.prefix}.steps-{uuid.uuid4().hex[:6]}"  # of this round alone
     bench.topics.create(topic)
     with bench.child("pass-through", WORKER, BENCH_TOPIC=topic) as worker:
         _await_ready(worker)
