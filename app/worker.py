@@ -30,6 +30,7 @@ from app.events.event import Event
 from app.kafka import transport
 from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.changelog import ChangelogRestore
+from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
 from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
@@ -89,6 +90,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             broker_session_timeout=settings.session_timeout_ms / 1000,
             broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
             Worker=Worker,
+            PartitionAssignor=Assignor,
             web="headrace://",
             web_enabled=settings.web_enabled,
             web_bind=settings.web_host,

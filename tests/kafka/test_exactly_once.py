@@ -83,6 +83,19 @@ def test_a_worker_that_must_end_commits_nothing_behind_the_checkpoint_that_it_lo
         job.finish(item, sales)
 
 
+def test_comes_back_on_another_web_port(job: Job) -> None:
+    """As when another process has taken the port: the group gives it the assignment that it had."""
+    with job.worker() as item:
+        sales = job.first_sales(item, seed=_seed())
+        with writing(sales):
+            job.wait_for_progress(item)
+            item.kill()
+            item.environment["HEADRACE_WEB_PORT"] = "7606"
+            item.start()
+            job.wait_for_progress(item)
+        job.finish(item, sales)
+
+
 def _seed() -> int:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails

@@ -22,7 +22,7 @@ class Worker:
 
     def __init__(self, module: str, environment: Mapping[str, str], log: Path) -> None:
         self._command = [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"]
-        self._environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **environment}
         self._log = log
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -32,7 +32,7 @@ class Worker:
             self.process = subprocess.Popen(
                 self._command,
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
