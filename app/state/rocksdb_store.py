@@ -104,11 +104,14 @@ class RocksDBStore:
         found: list[bytes] = []
         with self._damage_noted():
             entries = self._db.iter()
-            entries.seek(prefix)
-            while entries.valid() and (key := entries.key()).startswith(prefix):
-                found.append(key[len(prefix) :])
-                entries.next()
-            entries.status()  # without this, damage looks like the end
+            try:
+                entries.seek(prefix)
+                while entries.valid() and (key := entries.key()).startswith(prefix):
+                    found.append(key[len(prefix) :])
+                    entries.next()
+                entries.status()  # without this, damage looks like the end
+            finally:
+                del entries  # it keeps the database open, and an error would keep it
         return found
 
     def changelog_offset(self, table: str, partition: int) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.running_job import Job, writing
+from tests.kafka.workers import Worker
 
 pytestmark = pytest.mark.kafka
 
@@ -33,4 +34,17 @@ def test_damaged_between_two_runs(broker: str, tmp_path: Path) -> None:
                 data[chance.randrange(len(data))] ^= 0x40
                 file.write_bytes(data)
             item.start()
+            with writing(sales):
+                _until_progress(job, item)
         job.finish(item, sales)
+
+
+def _until_progress(job: Job, item: Worker) -> None:
+    """Damage that is met while state is read ends the worker; as a supervisor, start it once more."""
+    try:
+        job.wait_for_progress(item)
+    except AssertionError:
+        assert not item.running
+        assert "damaged" in item.log_tail()
+        item.start()
+        job.wait_for_progress(item)
