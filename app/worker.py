@@ -308,9 +308,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         purge = Purge(self.bootstrap_servers, topics)
         while True:
             await asyncio.sleep(_PURGE_INTERVAL_S)
-            await asyncio.get_running_loop().run_in_executor(
-                None, purge.run, self.runner.positions()
-            )
+            await purge.run(self.runner.positions())
 
     def _stable_end(self, here: TopicPartition) -> int | None:
         """How far a partition can be read: its last stable offset, as the last fetch told it."""

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import structlog
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError
 
 log = structlog.get_logger(__name__)
 
 
 class Purge:
-    """Deletes the records of internal topics below the offsets that are committed (blocks).
+    """Deletes the records of internal topics below the offsets that are committed.
 
     Nobody but this worker's group reads these topics, and what is committed is never read again. A purge
     that fails costs disk space until the next one, nothing else.
+
+    By aiokafka: confluent-kafka's `delete_records` gives up a reference to its argument that it does not
+    own (its issue 2275), and sooner or later any object of the process is another one.
     """
 
     def __init__(self, bootstrap_servers: str, topics: set[str]) -> None:
+        self._bootstrap_servers = bootstrap_servers
         self._topics = topics
-        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
         self._purged: dict[tuple[str, int], int] = {}
 
-    def run(self, committed: Mapping[tuple[str, int], int]) -> None:
+    async def run(self, committed: Mapping[tuple[str, int], int]) -> None:
         """Delete up to these offsets."""
         news = {
             here: offset
@@ -32,10 +36,14 @@ class Purge:
         }
         if not news:
             return
-        wanted = [TopicPartition(*here, offset) for here, offset in news.items()]
-        for tp, future in self._admin.delete_records(wanted).items():
-            try:
-                future.result()
-                self._purged[(tp.topic, tp.partition)] = tp.offset
-            except KafkaException as error:
-                log.warning("purge.failed", topic=tp.topic, error=error.args[0].str())
+        wanted = {TopicPartition(*here): RecordsToDelete(offset) for here, offset in news.items()}
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        try:
+            await admin.start()
+            await admin.delete_records(wanted)
+        except KafkaError as error:
+            log.warning("purge.failed", error=repr(error))
+        else:
+            self._purged.update(news)
+        finally:
+            await admin.close()
