@@ -28,8 +28,12 @@ JVM_FLAGS = (
     f"-Xms{HEAP_MB}m",
     f"-Xmx{HEAP_MB}m",
     "-XX:+UseSerialGC",
-    # it shares its user's cores: the optimising compiler would take half of one for minutes
-    "-XX:TieredStopAtLevel=1",
+    # It shares its user's cores: the optimising compiler, which would take half of one for minutes, is
+    # left for the few methods that take most of the time.
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=20000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:Tier4BackEdgeThreshold=800000",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
     "--enable-native-access=ALL-UNNAMED",
@@ -80,6 +84,9 @@ log.retention.ms=-1
 log.retention.bytes=4294967296
 log.segment.bytes=268435456
 file.delete.delay.ms=1000
+# A little at a time: what piles up is written in one burst, which holds up everything on a slow disk.
+log.flush.scheduler.interval.ms=500
+log.flush.interval.ms=1000
 log.cleaner.threads=1
 log.cleaner.dedupe.buffer.size=33554432
 socket.send.buffer.bytes=1048576
