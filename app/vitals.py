@@ -73,7 +73,7 @@ class Vitals:
         for table in self._runner.processor.tables:
             segments = 0
             for item in self._runner.processor.partitions_of(table):
-                segments += sum(run.chunks for runs in item.index.values() for run in runs)
+                segments += item.stacks.segments()
                 if item.meta.watermark is not None:
                     delay_s = (now_ms - item.meta.watermark) / 1000
                     metrics.WATERMARK_DELAY.set(delay_s, table=table, partition=item.partition)

@@ -23,8 +23,9 @@ from app.engine.committed_reader import CommittedReader
 from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
 from app.engine.source import Limits
+from app.engine.stacks import Sizes
 from app.engine.table import Table
-from app.engine.work import Sizes, TopicPartition
+from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.kafka import transport
@@ -149,7 +150,11 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.columnar_tables,
             [agent.cls for agent in self.columnar_agents],
             limits=Limits(settings.event_kb_max << 10, settings.json_depth_max, settings.check_crc),
-            sizes=Sizes(settings.segment_kb_max << 10, settings.segments_per_window_max),
+            sizes=Sizes(
+                settings.segment_kb_max << 10,
+                settings.segments_per_window_max,
+                settings.checkpoint_merge_mb_max << 20,
+            ),
         )
         topics = self.processor.topics
         transport.columnar.update(topics)

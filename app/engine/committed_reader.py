@@ -52,7 +52,7 @@ class CommittedReader:
         self._processor.tables[table]
         panes: set[int] = set()
         for item in self._processor.partitions_of(table):
-            panes.update(item.index)
+            panes.update(item.stacks.runs)
         return sorted(panes, reverse=True)
 
     def window(self, table: str, start_ms: int) -> pl.DataFrame:
@@ -76,7 +76,7 @@ class CommittedReader:
             )
             if item is None:
                 return []
-            keys = [key for run in item.index.get(pane, ()) for key in run.keys(pane)]
+            keys = [key for run in item.stacks.runs.get(pane, ()) for key in run.keys(pane)]
             try:
                 return [segment.decode(data) for data in self._store.read(table, partition, keys)]
             except MissingSegmentError:

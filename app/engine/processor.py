@@ -16,11 +16,12 @@ from app.engine.intake import Intake
 from app.engine.repartition import Sender, received
 from app.engine.source import Limits
 from app.engine.sources import sources
+from app.engine.stacks import Budget, Sizes
 from app.engine.table import Table
 from app.engine.table_partition import Change, TablePartition
 from app.engine.watermark import Progress
 from app.engine.window_close import window_emission
-from app.engine.work import Era, ReadSegments, Sizes, Staged, TopicPartition, Work
+from app.engine.work import Era, ReadSegments, Staged, TopicPartition, Work
 from app.events.catalogue import Catalogue
 from app.events.event import Event
 
@@ -108,13 +109,7 @@ class Processor:
         """A fresh, empty state for one partition of a table, to be loaded and assigned."""
         item = self.tables[table]
         senders = (partition,) if item.aligned else range(self._partition_counts[item.topic])
-        return TablePartition(
-            item,
-            partition,
-            senders,
-            fan_in=self._sizes.fan_in,
-            segment_bytes_max=self._sizes.segment_bytes_max,
-        )
+        return TablePartition(item, partition, senders, self._sizes)
 
     def set_partition_counts(self, partition_counts: Mapping[str, int]) -> None:
         """Say how many partitions each topic has."""
@@ -244,6 +239,14 @@ class Processor:
                         known.time if known else None, idle=True
                     )
 
+    def _read_topic(self, table: Table) -> str:
+        """The topic whose offsets move with the table's state."""
+        return table.topic if table.aligned else names.repartition_topic(self.app_id, table.name)
+
+    def _unfinished(self) -> list[TopicPartition]:
+        """The table partitions that need another checkpoint, even if no event comes."""
+        return [key for key, item in self._partitions.items() if item.unfinished]
+
     @property
     def staged_bytes(self) -> int:
         """About how much memory the staged partials take."""
@@ -252,17 +255,18 @@ class Processor:
     @property
     def dirty(self) -> bool:
         """Whether a checkpoint would hold anything."""
-        return bool(self._staged.positions or self._staged.stream_times)
+        return bool(self._staged.positions or self._staged.stream_times or self._unfinished())
 
     def freeze(self) -> Staged:
         """Cut a checkpoint: take what is staged, and begin anew."""
         staged, self._staged = self._staged, Staged()
-        for (
-            name,
-            number,
-        ) in staged.stream_times:  # kept with the offset, so the offset is committed too
+        for name, number in staged.stream_times:  # kept with the offset: that is committed too
             here = (self.tables[name].topic, number)
             staged.positions.setdefault(here, self._positions[here])
+        for name, number in self._unfinished():  # a checkpoint is known again by its offsets
+            here = (self._read_topic(self.tables[name]), number)
+            staged.positions.setdefault(here, self._positions[here])
+            staged.progress.setdefault((name, number), {})
         staged.checkpoint.positions = staged.positions
         return staged
 
@@ -279,6 +283,7 @@ class Processor:
                 self._send(checkpoint, key, partials, progress)
         positions = {f"{topic}/{number}": at for (topic, number), at in staged.positions.items()}
         checkpoint.stream_times = {here: self._times(staged, *here) for here in staged.positions}
+        budget = Budget(self._sizes.merge_bytes_max)
         for key in staged.partials.keys() | staged.progress.keys():
             table, number = key
             change = self._partitions[key].prepare(
@@ -286,6 +291,7 @@ class Processor:
                 staged.progress.get(key, {}),
                 lambda keys, table=table, number=number: read(table, number, keys),  # type: ignore[misc]
                 positions,
+                budget,
             )
             if change is not None:
                 self._finish(checkpoint, change)

@@ -50,7 +50,9 @@ class Sender:
             told = self._told[target_partition]
             if part is None and told is not None and self._matters(told) == self._matters(progress):
                 continue
-            *others, last = [b""] if part is None else segment.encode(part, self._bytes_max)
+            *others, last = (
+                [b""] if part is None else segment.encode(part, self._table.by, self._bytes_max)
+            )
             for chunk in others:
                 yield self._record(target_partition, chunk, Progress(told.time if told else None))
             yield self._record(target_partition, last, progress)

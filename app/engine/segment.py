@@ -1,13 +1,21 @@
-"""Segments: immutable Arrow frames of partial aggregates, the unit of state on disk and on the changelog."""
+"""Segments: immutable Arrow frames of partial aggregates, the unit of state on disk and on the changelog.
+
+Where a run takes several segments, its rows are ordered by the hash of their keys, so that each segment has
+a range of hashes to itself. What a reader must know to pass a segment by stands in its head.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+
+from app.codecs.key_hash import key_filter, key_hashes, may_hold
 
 FINAL = 255
 """The level of the one run that a closed window keeps."""
@@ -15,59 +23,119 @@ FINAL = 255
 _KEY = struct.Struct(">cQBQH")
 _BIAS = 1 << 63
 _MARK = b"s"
+_HEAD = struct.Struct(">IIIQQ")
+
+
+@dataclass(frozen=True, order=True)
+class Head:
+    """What is known of a segment without reading it.
+
+    rows, size: of its frame; the size in bytes, compressed. low, high: the first and last hash of its keys.
+    """
+
+    rows: int
+    size: int
+    low: int
+    high: int
+    filter: bytes
+
+    @classmethod
+    def of(cls, value: bytes) -> Head:
+        """The head of a segment; its own bytes are enough."""
+        filter_size, rows, size, low, high = _HEAD.unpack_from(value)
+        return cls(rows, size, low, high, value[_HEAD.size : _HEAD.size + filter_size])
+
+    def may_hold(self, key_hash: int) -> bool:
+        """Whether a key of this hash may be in the segment; False: it surely is not."""
+        return self.low <= key_hash <= self.high and may_hold(self.filter, key_hash)
 
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """The segments that one checkpoint or merge wrote for one window, cut by bytes into `chunks`."""
+    """The segments that one checkpoint or merge wrote for one window."""
 
     level: int
     sequence: int
-    chunks: int
+    heads: tuple[Head, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its frames, compressed."""
+        return sum(head.size for head in self.heads)
 
     def keys(self, pane: int) -> list[bytes]:
-        """The keys of the run's segments; keys sort by window, then level, sequence and chunk."""
-        return [
-            _KEY.pack(_MARK, pane + _BIAS, self.level, self.sequence, chunk)
-            for chunk in range(self.chunks)
-        ]
+        """The keys of its segments; keys sort by window, then level, sequence and chunk."""
+        return [self.key(pane, chunk) for chunk in range(len(self.heads))]
+
+    def key(self, pane: int, chunk: int) -> bytes:
+        """The key of one of its segments."""
+        return _KEY.pack(_MARK, pane + _BIAS, self.level, self.sequence, chunk)
+
+    def grown(self, heads: Sequence[Head]) -> Run:
+        """The run with further segments behind its own."""
+        return Run(self.level, self.sequence, (*self.heads, *heads))
 
 
-def runs_of(keys: Iterator[bytes]) -> dict[int, tuple[Run, ...]]:
-    """Find the windows and their runs from the keys of a table partition; other keys are passed over."""
-    chunks: dict[tuple[int, int, int], int] = {}
-    for key in keys:
+def head_bytes(key: bytes, value: bytes) -> bytes:
+    """The part of a value that a store must give without reading the rest; empty for what is no segment."""
+    return value[: _HEAD.size + _HEAD.unpack_from(value)[0]] if key[:1] == _MARK else b""
+
+
+def runs_of(heads: Mapping[bytes, bytes]) -> dict[int, tuple[Run, ...]]:
+    """Find the windows and their runs from the heads of a table partition; other keys are passed over."""
+    found: dict[tuple[int, int, int], list[tuple[int, Head]]] = {}
+    for key, head in heads.items():
         if key[:1] == _MARK:
             _, pane, level, sequence, chunk = _KEY.unpack(key)
-            identity = (pane - _BIAS, level, sequence)
-            chunks[identity] = max(chunks.get(identity, 0), chunk + 1)
+            found.setdefault((pane - _BIAS, level, sequence), []).append((chunk, Head.of(head)))
     windows: dict[int, tuple[Run, ...]] = {}
-    for (pane, level, sequence), count in sorted(chunks.items()):
-        windows[pane] = (*windows.get(pane, ()), Run(level, sequence, count))
+    for (pane, level, sequence), chunks in sorted(found.items()):
+        run = Run(level, sequence, tuple(head for _, head in sorted(chunks)))
+        windows[pane] = (*windows.get(pane, ()), run)
     return windows
 
 
-def encode(frame: pl.DataFrame, bytes_max: int) -> list[bytes]:
-    """Write a frame as Arrow IPC streams of at most `bytes_max` bytes each.
+def encode(frame: pl.DataFrame, keys: Sequence[str], bytes_max: int) -> list[bytes]:
+    """Write a frame as segments of at most `bytes_max` bytes each; keys: its key columns.
 
     ValueError: a single row does not fit.
     """
-    if len(frame) > 1 and frame.estimated_size() > 4 * bytes_max:
-        middle = len(frame) // 2
-        return encode(frame[:middle], bytes_max) + encode(frame[middle:], bytes_max)
+    hashes = key_hashes(frame, keys)
+    if frame.estimated_size() <= 4 * bytes_max:
+        data = _encoded(frame, hashes)
+        if len(data) <= bytes_max:
+            return [data]
+    order = np.argsort(hashes)
+    return _cut(frame[order], hashes[order], bytes_max)
+
+
+def _cut(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) -> list[bytes]:
+    """Segments of a frame that is in the order of its hashes."""
+    if len(frame) < 2 or frame.estimated_size() <= 4 * bytes_max:
+        data = _encoded(frame, hashes)
+        if len(data) <= bytes_max:
+            return [data]
+        if len(frame) < 2:
+            raise ValueError(
+                f"one row takes {len(data)} bytes as a segment; at most {bytes_max} are allowed"
+            )
+    middle = len(frame) // 2
+    return [
+        *_cut(frame[:middle], hashes[:middle], bytes_max),
+        *_cut(frame[middle:], hashes[middle:], bytes_max),
+    ]
+
+
+def _encoded(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64]) -> bytes:
     out = io.BytesIO()
     frame.write_ipc_stream(out, compression="lz4", compat_level=pl.CompatLevel.oldest())
-    data = out.getvalue()
-    if len(data) <= bytes_max:
-        return [data]
-    if len(frame) < 2:
-        raise ValueError(
-            f"one row takes {len(data)} bytes as a segment; at most {bytes_max} are allowed"
-        )
-    middle = len(frame) // 2
-    return encode(frame[:middle], bytes_max) + encode(frame[middle:], bytes_max)
+    data, held = out.getbuffer(), key_filter(hashes)
+    low, high = (int(hashes.min()), int(hashes.max())) if len(hashes) else (0, 0)
+    return b"".join([_HEAD.pack(len(held), len(frame), len(data), low, high), held, data])
 
 
-def decode(data: bytes) -> pl.DataFrame:
-    """Read back what `encode` wrote."""
-    return pl.read_ipc_stream(io.BytesIO(data))
+def decode(value: bytes) -> pl.DataFrame:
+    """Read back the frame of a segment."""
+    return pl.read_ipc_stream(
+        io.BytesIO(memoryview(value)[_HEAD.size + _HEAD.unpack_from(value)[0] :])
+    )

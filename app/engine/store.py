@@ -36,8 +36,8 @@ class Store(Protocol):
         """The value of one key, or None."""
         ...
 
-    def keys(self, table: str, partition: int) -> list[bytes]:
-        """All keys of a table partition, in their order."""
+    def heads(self, table: str, partition: int) -> dict[bytes, bytes]:
+        """All keys of a table partition in their order, each with its segment's head (`segment.head_bytes`)."""
         ...
 
     def changelog_offset(self, table: str, partition: int) -> int | None:

@@ -1,22 +1,22 @@
-"""The state of one partition of one table: which segments each window has, and how far it has closed."""
+"""The state of one partition of one table: its windows' stacks, and how far it has closed them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 import polars as pl
 
-from app.engine import segment
-from app.engine.segment import FINAL, Run
+from app.engine.segment import FINAL
+from app.engine.stacks import Budget, Build, ReadSegments, Sizes, Stacks, StackUpdate
 from app.engine.table import PANE, Table, TableDefinitionError
 from app.engine.watermark import Progress, watermark
 
 META_KEY = b"m"
 """The key of a table partition's checkpoint record."""
-
-ReadSegments = Callable[[list[bytes]], list[bytes]]
+FORMAT = 2
+"""Of segments and of the checkpoint record."""
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -27,19 +27,24 @@ class Meta(msgspec.Struct, frozen=True):
     senders: dict[int, tuple[int | None, bool]] = {}
     positions: dict[str, int] = {}
     definition: str = ""
+    builds: dict[int, Build] = {}
+    format: int = 1
 
 
 @dataclass
 class Change:
-    """What one checkpoint does to a table partition. Nothing holds before the transaction has committed."""
+    """What one checkpoint does to a table partition. Nothing holds before the transaction has committed.
+
+    closed: result rows of windows that are closed, in slices. late: partials that came after the close.
+    """
 
     table: Table
     partition: int
-    puts: dict[bytes, bytes] = field(default_factory=dict)
-    deletes: list[bytes] = field(default_factory=list)
+    puts: dict[bytes, bytes]
+    deletes: list[bytes]
     closed: list[pl.DataFrame] = field(default_factory=list)
     late: list[pl.DataFrame] = field(default_factory=list)
-    index: dict[int, tuple[Run, ...]] = field(default_factory=dict)
+    stacks: Stacks = field(default_factory=Stacks)
     meta: Meta = field(default_factory=Meta)
 
 
@@ -49,43 +54,44 @@ class TablePartition:
     senders: the source partitions whose events can reach this one.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        partition: int,
-        senders: Sequence[int],
-        *,
-        fan_in: int,
-        segment_bytes_max: int,
-    ) -> None:
+    def __init__(self, table: Table, partition: int, senders: Sequence[int], sizes: Sizes) -> None:
         self.table = table
         self.partition = partition
         self._expected = tuple(senders)
-        self._fan_in = fan_in
-        self._segment_bytes_max = segment_bytes_max
-        self.index: dict[int, tuple[Run, ...]] = {}
+        self._sizes = sizes
+        self.stacks = Stacks()
         self.meta = Meta()
 
-    def load(self, keys: Iterable[bytes], meta: bytes | None) -> None:
+    def load(self, heads: Mapping[bytes, bytes], meta: bytes | None) -> None:
         """Take over the state that a store holds.
 
         msgspec.DecodeError: a damaged checkpoint record. TableDefinitionError: the table was another one then.
         """
-        self.index = segment.runs_of(iter(keys))
         self.meta = Meta() if meta is None else msgspec.json.decode(meta, type=Meta)
+        if meta is not None and self.meta.format != FORMAT:
+            raise TableDefinitionError(
+                f"table {self.table.name!r}: its state has format {self.meta.format}, and this version of "
+                f"Headrace reads {FORMAT}; give the table a new name, or use the version that wrote it"
+            )
         if self.meta.definition not in ("", self.table.definition):
             raise TableDefinitionError(
                 f"table {self.table.name!r} is defined otherwise than when its state was written; "
                 "give the new definition a new name, or restore the old one"
             )
+        self.stacks = Stacks.of(heads, self.meta.builds)
 
     def stream_time(self, sender: int) -> int | None:
         """The committed stream time of a sender (ms)."""
         return self.meta.senders.get(sender, (None, False))[0]
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether merges or closes are left that need another checkpoint, even if no event comes."""
+        return bool(self.stacks.builds) or any(self._closable(self.stacks, self.meta.watermark))
+
     def apply(self, change: Change) -> None:
         """Make a committed change the state."""
-        self.index = change.index
+        self.stacks = change.stacks
         self.meta = change.meta
 
     def prepare(
@@ -94,6 +100,7 @@ class TablePartition:
         progress: Mapping[int, Progress],
         read: ReadSegments,
         positions: Mapping[str, int],
+        budget: Budget,
     ) -> Change | None:
         """What the checkpoint of these partials and senders' progress changes; None: nothing.
 
@@ -101,24 +108,30 @@ class TablePartition:
         """
         senders = {sender: Progress(*entry) for sender, entry in self.meta.senders.items()}
         news = {sender: item for sender, item in progress.items() if senders.get(sender) != item}
-        if not partials and not news:
+        if not partials and not news and not self.unfinished:
             return None
         senders.update(news)
-        before = self.meta.watermark
+        before, sequence = self.meta.watermark, self.meta.sequence + 1
         now = watermark(before, self._expected, senders)
-        change = Change(self.table, self.partition, index=dict(self.index))
+        update = StackUpdate(self.stacks, self.table, sequence, self._sizes, budget, read)
+        change = Change(
+            self.table, self.partition, update.puts, update.deletes, stacks=update.stacks
+        )
+        deltas = self._split(partials, change, before)
+        self._close(change, update, deltas, now, budget)
+        for pane, delta in deltas.items():
+            update.append(pane, delta)
+        change.closed += map(self.table.result, update.advance(lambda pane: self._kept(pane, now)))
+        self._forget(update, now)
         change.meta = Meta(
-            self.meta.sequence + 1,
+            sequence,
             now,
             {sender: (item.time, item.idle) for sender, item in senders.items()},
             dict(positions),
             self.table.definition,
+            update.stacks.builds,
+            FORMAT,
         )
-        deltas = self._split(partials, change, before)
-        self._close(change, deltas, now, read)
-        for pane, delta in deltas.items():
-            self._append(change, pane, delta, read)
-        self._forget(change, now)
         change.puts[META_KEY] = msgspec.json.encode(change.meta)
         return change
 
@@ -146,58 +159,39 @@ class TablePartition:
         return open_parts
 
     def _close(
-        self, change: Change, deltas: dict[int, pl.DataFrame], now: int | None, read: ReadSegments
+        self,
+        change: Change,
+        update: StackUpdate,
+        deltas: dict[int, pl.DataFrame],
+        now: int | None,
+        budget: Budget,
     ) -> None:
-        """Close the windows that the watermark has passed; takes their deltas out of `deltas`."""
+        """Close the windows that the watermark has passed, as far as the budget goes; the rest is closed later.
+
+        Takes the deltas of those that are closed out of `deltas`.
+        """
         if now is None:
             return
-        window = self.table.window
-        panes = {pane for pane, runs in change.index.items() if runs[0].level != FINAL} | set(
-            deltas
-        )
-        for pane in sorted(panes):
-            if window.closes_at(pane) > now:
-                continue
-            frames = self._drop(change, pane, change.index.pop(pane, ()), read)
-            if pane in deltas:
-                frames.append(deltas.pop(pane))
-            merged = self.table.merge(frames)
-            change.closed.append(self.table.result(merged))
-            if window.forgotten_at(pane) > now:
-                self._write(change, pane, merged, FINAL)
+        passed = {pane for pane in deltas if self.table.window.closes_at(pane) <= now}
+        for pane in sorted({*self._closable(update.stacks, now), *passed}):
+            if not budget.take(sum(run.size for run in update.stacks.runs.get(pane, ()))):
+                return
+            merged = update.close(pane, deltas.pop(pane, None), self._kept(pane, now))
+            if merged is not None:
+                change.closed.append(self.table.result(merged))
 
-    def _append(self, change: Change, pane: int, delta: pl.DataFrame, read: ReadSegments) -> None:
-        """Add a delta as a new run, merging runs of one size class so that their number stays bounded."""
-        runs = list(change.index.get(pane, ()))
-        level = 0
-        while True:
-            same = [run for run in runs if run.level == level]
-            if len(same) + 1 < self._fan_in:
-                break
-            delta = self.table.merge([*self._drop(change, pane, same, read), delta])
-            runs = [run for run in runs if run.level != level]
-            level += 1
-        change.index[pane] = tuple(runs)
-        self._write(change, pane, delta, level)
+    def _closable(self, stacks: Stacks, now: int | None) -> list[int]:
+        """The windows that the watermark has passed and whose close has not begun."""
+        if now is None:
+            return []
+        return [pane for pane in stacks.open_panes() if self.table.window.closes_at(pane) <= now]
 
-    def _forget(self, change: Change, now: int | None) -> None:
+    def _kept(self, pane: int, now: int | None) -> bool:
+        """Whether a closed window stays readable."""
+        return now is None or self.table.window.forgotten_at(pane) > now
+
+    def _forget(self, update: StackUpdate, now: int | None) -> None:
         """Drop the closed windows that are no longer kept."""
-        if now is None:
-            return
-        for pane in [pane for pane in change.index if self.table.window.forgotten_at(pane) <= now]:
-            for run in change.index.pop(pane):
-                change.deletes += run.keys(pane)
-
-    def _drop(
-        self, change: Change, pane: int, runs: Iterable[Run], read: ReadSegments
-    ) -> list[pl.DataFrame]:
-        """Read runs that a merge or a close replaces, and delete them."""
-        keys = [key for run in runs for key in run.keys(pane)]
-        change.deletes += keys
-        return [segment.decode(data) for data in read(keys)] if keys else []
-
-    def _write(self, change: Change, pane: int, merged: pl.DataFrame, level: int) -> None:
-        chunks = segment.encode(merged, self._segment_bytes_max)
-        run = Run(level, change.meta.sequence, len(chunks))
-        change.puts.update(zip(run.keys(pane), chunks, strict=True))
-        change.index[pane] = (*change.index.get(pane, ()), run)
+        for pane, runs in list(update.stacks.runs.items()):
+            if runs[0].level == FINAL and not self._kept(pane, now):
+                update.forget(pane)

@@ -74,11 +74,3 @@ class Staged:
         if partials is not None:
             self.partials.setdefault(key, []).append(partials)
             self.bytes += int(partials.estimated_size())
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Limits of the state: bytes of a segment, and runs of one size class before they are merged."""
-
-    segment_bytes_max: int = 512 * 1024
-    fan_in: int = 8

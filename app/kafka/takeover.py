@@ -64,7 +64,7 @@ def take_over(
     tables: dict[TopicPartition, TablePartition] = {}
     for name, number in owned:
         item = tables[(name, number)] = processor.table_partition(name, number)
-        item.load(store.keys(name, number), store.get(name, number, META_KEY))
+        item.load(store.heads(name, number), store.get(name, number, META_KEY))
         _check_positions(item, positions)
     fresh = first_offsets([here for here in partitions if here not in positions])
     for here, start in log_starts(positions).items():

@@ -11,7 +11,7 @@ from app.state.rocksdb_store import DAMAGED, DamagedStoreError, RocksDBStore
 
 log = structlog.get_logger(__name__)
 
-FORMAT = "2"
+FORMAT = "3"
 """Of keys and values; another one is rebuilt, not read."""
 _FORMAT_FILE = "FORMAT"
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
+from app.engine.segment import head_bytes
 from app.engine.store import MissingSegmentError, StoreWrite
 
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">qq")
-_OFFSET_KEY, _NAME, _VALUE = b"o", b"n", b"v"
+_OFFSET_KEY, _HEAD, _VALUE = b"o", b"h", b"v"
 DAMAGED = "DAMAGED"
 """The file that says why the store cannot be trusted any more."""
 STALE_AFTER_S = 12 * 3600
@@ -33,7 +34,7 @@ class RocksDBStore:
     """Holds the segments of all tables of one worker below `path`.
 
     A key is the table's name, a zero byte, the partition, and the changelog's key twice: once with the
-    value, once with nothing, so that the keys are listed without reading the values. Values of 4 KiB and
+    value, once with its head, so that the state is taken over without reading it. Values of 4 KiB and
     more are kept in blob files, so that compaction does not copy segments.
 
     Any method raises DamagedStoreError when RocksDB finds its files damaged.
@@ -98,16 +99,16 @@ class RocksDBStore:
             value: bytes | None = self._db.get(key)
         return value
 
-    def keys(self, table: str, partition: int) -> list[bytes]:
-        """All keys of a table partition, in their order."""
-        prefix = _prefix(table, partition) + _NAME
-        found: list[bytes] = []
+    def heads(self, table: str, partition: int) -> dict[bytes, bytes]:
+        """All keys of a table partition in their order, each with its segment's head."""
+        prefix = _prefix(table, partition) + _HEAD
+        found: dict[bytes, bytes] = {}
         with self._damage_noted():
             entries = self._db.iter()
             try:
                 entries.seek(prefix)
                 while entries.valid() and (key := entries.key()).startswith(prefix):
-                    found.append(key[len(prefix) :])
+                    found[key[len(prefix) :]] = entries.value()
                     entries.next()
                 entries.status()  # without this, damage looks like the end
             finally:
@@ -132,10 +133,10 @@ class RocksDBStore:
         for item in writes:
             prefix = _prefix(item.table, item.partition)
             for key in item.deletes:
-                batch.delete(prefix + _NAME + key)
+                batch.delete(prefix + _HEAD + key)
                 batch.delete(prefix + _VALUE + key)
             for key, value in item.puts.items():
-                batch.put(prefix + _NAME + key, b"")
+                batch.put(prefix + _HEAD + key, head_bytes(key, value))
                 batch.put(prefix + _VALUE + key, value)
             if item.changelog_offset is not None:
                 entry = _OFFSET.pack(item.changelog_offset, int(self._now()))
@@ -147,8 +148,8 @@ class RocksDBStore:
         """Forget a table partition."""
         batch = WriteBatch(raw_mode=True)
         prefix = _prefix(table, partition)
-        for key in self.keys(table, partition):
-            batch.delete(prefix + _NAME + key)
+        for key in self.heads(table, partition):
+            batch.delete(prefix + _HEAD + key)
             batch.delete(prefix + _VALUE + key)
         batch.delete(prefix + _OFFSET_KEY)
         with self._damage_noted():

@@ -16,8 +16,8 @@ from app.engine.checkpoint import Record
 from app.engine.dead_letter import PREFIX
 from app.engine.duration import milliseconds
 from app.engine.source import Limits
+from app.engine.stacks import Sizes
 from app.engine.table import WINDOW_START, Table
-from app.engine.work import Sizes
 from app.events.catalogue import Catalogue
 from app.events.event import Event, event_type
 from app.testing.memory_log import MemoryLog, StoredRecord

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from app.engine.segment import head_bytes
 from app.engine.store import MissingSegmentError, StoreWrite
 
 
@@ -34,9 +35,10 @@ class MemoryStore:
         """The value of one key, or None."""
         return self._part(table, partition).values.get(key)
 
-    def keys(self, table: str, partition: int) -> list[bytes]:
-        """All keys of a table partition, in their order."""
-        return sorted(self._part(table, partition).values)
+    def heads(self, table: str, partition: int) -> dict[bytes, bytes]:
+        """All keys of a table partition in their order, each with its segment's head."""
+        values = self._part(table, partition).values
+        return {key: head_bytes(key, values[key]) for key in sorted(values)}
 
     def changelog_offset(self, table: str, partition: int) -> int | None:
         """The next changelog offset that the store does not hold yet; None: it holds nothing."""

@@ -16,11 +16,12 @@ from app.engine.intake import Intake
 from app.engine.offset_note import OffsetNote
 from app.engine.processor import Processor
 from app.engine.source import Limits
+from app.engine.stacks import Sizes
 from app.engine.store import Store, StoreWrite
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY, TablePartition
 from app.engine.watermark import Progress
-from app.engine.work import Sizes, TopicPartition, Work
+from app.engine.work import TopicPartition, Work
 from app.events.catalogue import Catalogue
 from app.testing.memory_log import MemoryLog
 
@@ -144,7 +145,7 @@ class MemoryWorker:
             for number in range(self.log.partitions):
                 self._restore(name, number)
                 item = tables[(name, number)] = processor.table_partition(name, number)
-                item.load(self.store.keys(name, number), self.store.get(name, number, META_KEY))
+                item.load(self.store.heads(name, number), self.store.get(name, number, META_KEY))
         times = {
             here: OffsetNote.decode(note).stream_times
             for here, (_, note) in self.log.committed.items()

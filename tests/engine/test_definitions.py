@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from app.engine.aggregates import count, maximum, mean, minimum, total
+from app.engine.stacks import Budget, Sizes
 from app.engine.table import Table, TableDefinitionError
 from app.engine.table_partition import META_KEY, TablePartition
 from app.engine.watermark import Progress
@@ -174,10 +175,21 @@ def test_another_definition_under_an_old_name() -> None:
             "sales", source=Sale, by="shop", window=tumbling(size), columns={"events": count()}
         )
 
-    written = TablePartition(table("10s"), 0, (0,), fan_in=8, segment_bytes_max=1000)
-    change = written.prepare([], {0: Progress(5)}, lambda keys: [], {})
+    written = TablePartition(table("10s"), 0, (0,), Sizes())
+    change = written.prepare([], {0: Progress(5)}, lambda keys: [], {}, Budget(1))
     assert change is not None
     meta = change.puts[META_KEY]
-    TablePartition(table("10s"), 0, (0,), fan_in=8, segment_bytes_max=1000).load([], meta)
+    TablePartition(table("10s"), 0, (0,), Sizes()).load({}, meta)
     with pytest.raises(TableDefinitionError, match="new name"):
-        TablePartition(table("1m"), 0, (0,), fan_in=8, segment_bytes_max=1000).load([], meta)
+        TablePartition(table("1m"), 0, (0,), Sizes()).load({}, meta)
+
+
+def test_state_of_another_version() -> None:
+    item = Table(
+        "sales", source=Sale, by="shop", window=tumbling("10s"), columns={"events": count()}
+    )
+    meta = b'{"sequence":3,"definition":"%s"}' % item.definition.encode()
+    with pytest.raises(
+        TableDefinitionError, match="format 1, and this version of Headrace reads 2"
+    ):
+        TablePartition(item, 0, (0,), Sizes()).load({}, meta)

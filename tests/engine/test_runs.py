@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.engine.stacks import Sizes, Stacks
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY
 from app.engine.windows import Tumbling, tumbling
-from app.engine.work import Sizes
 from app.state.rocksdb_store import RocksDBStore
 from tests.engine.sales import Sale, sales, table
 from tests.engine.segments import segments_of
@@ -31,7 +31,7 @@ def test_the_runs_of_a_window_stay_few(fan_in: int) -> None:
         bench.settle()
         (part,) = bench.worker.processor.partitions_of("sales")
         levels = math.ceil(math.log(number + 2, fan_in)) + 1
-        assert len(part.index[0]) <= fan_in * levels
+        assert len(part.stacks.runs[0]) <= fan_in * levels
     assert sum(row["events"] for row in bench.rows(item)) == count
     assert sum(row["size_total"] for row in bench.rows(item)) == sum(range(count))
     check_live(bench, item)
@@ -45,12 +45,12 @@ def test_nothing_is_left_of_a_forgotten_window() -> None:
         for time in (1, 2, 3, 4, 5):
             bench.send(0, [(time, Sale(shop=shop)) for shop in "abc"])
             bench.settle()
-        assert len(bench.store.keys("sales", 0)) > 3
+        assert len(list(bench.store.heads("sales", 0))) > 3
         bench.send(0, [(1000, Sale(shop="d"))])
         bench.settle()
     (part,) = bench.worker.processor.partitions_of("sales")
-    keys = part.index[1000][0].keys(1000)
-    assert bench.store.keys("sales", 0) == [META_KEY, *keys]
+    keys = part.stacks.runs[1000][0].keys(1000)
+    assert list(bench.store.heads("sales", 0)) == [META_KEY, *keys]
     check_live(bench, item)
     bench.close()
 
@@ -62,7 +62,7 @@ def test_a_closed_window_is_kept_as_one_run() -> None:
         bench.send(0, [(time, Sale(shop="a"))])
         bench.settle()
     (part,) = bench.worker.processor.partitions_of("sales")
-    assert {pane: len(runs) for pane, runs in part.index.items()} == {0: 1, 50: 1}
+    assert {pane: len(runs) for pane, runs in part.stacks.runs.items()} == {0: 1, 50: 1}
     assert [row["events"] for row in bench.rows(item)] == [1, 3]
     bench.close()
 
@@ -93,6 +93,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
     keep=st.sampled_from([0, 13, 1000]),
     history=st.lists(steps, min_size=10, max_size=40),
     rows_max=st.sampled_from([1, 1000]),
+    slice_bytes=st.sampled_from([1500, 4 << 20]),
 )
 def test_rocksdb_holds_exactly_what_the_changelog_does(
     tmp_path_factory: pytest.TempPathFactory,
@@ -100,11 +101,13 @@ def test_rocksdb_holds_exactly_what_the_changelog_does(
     keep: int,
     history: list[Step],
     rows_max: int,
+    slice_bytes: int,
 ) -> None:
     item = table("sales", by, Tumbling(10, 5, keep))
     path: Path = tmp_path_factory.mktemp("rocksdb")
     store: Store = RocksDBStore(path, block_cache_mb=1, write_buffer_mb=1)
-    bench = Workbench([item], 2, Sizes(fan_in=2), store)
+    sizes = Sizes(fan_in=2, merge_bytes_max=1, slice_bytes=slice_bytes)
+    bench = Workbench([item], 2, sizes, store)
     with segments_of(rows_max):
         for name, *arguments in history:
             getattr(bench, name)(*arguments)
@@ -117,10 +120,17 @@ def check_live(bench: Workbench, item: Table) -> None:
     """The store, a replay of the changelog, and the engine's own index hold the same segments."""
     for part in bench.worker.processor.partitions_of(item.name):
         number = part.partition
-        keys = bench.store.keys(item.name, number)
+        keys = list(bench.store.heads(item.name, number))
         held = dict(zip(keys, bench.store.read(item.name, number, keys), strict=True))
         assert held == bench.live_changelog(item, number)
+        stacks = part.stacks
         indexed = {
-            key for pane, runs in part.index.items() for run in runs for key in run.keys(pane)
+            key
+            for pane, runs in [*stacks.runs.items(), *((p, (r,)) for p, r in stacks.halves.items())]
+            for run in runs
+            for key in run.keys(pane)
         }
         assert indexed == set(held) - {META_KEY}
+        ordered = {pane: tuple(sorted(runs)) for pane, runs in stacks.runs.items()}
+        found = Stacks.of(bench.store.heads(item.name, number), part.meta.builds)
+        assert found == Stacks(ordered, stacks.builds, stacks.halves)

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import random
+import struct
+from itertools import pairwise
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.codecs.key_hash import key_hashes
 from app.engine import segment
-from app.engine.segment import FINAL, Run, runs_of
+from app.engine.segment import FINAL, Head, Run, head_bytes, runs_of
 from app.engine.windows import tumbling
 from tests.engine.batches import batch_of
 from tests.engine.sales import Sale, sales, table
 
-runs = st.builds(Run, st.integers(0, FINAL), st.integers(0, 2**64 - 1), st.integers(1, 3))
+KEYS = ("shop", "region", "size")
+hashes = st.integers(0, 2**64 - 1)
+heads = st.builds(
+    Head,
+    rows=st.integers(0, 2**32 - 1),
+    size=st.integers(0, 2**32 - 1),
+    low=hashes,
+    high=hashes,
+    filter=st.binary(max_size=20),
+)
+runs = st.builds(
+    Run, st.integers(0, FINAL), hashes, st.lists(heads, min_size=1, max_size=3).map(tuple)
+)
 panes = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -24,27 +39,39 @@ panes = st.integers(-(2**63), 2**63 - 1)
     bytes_max=st.sampled_from([5_000, 8_000, 1 << 20]),
 )
 def test_partials_survive_whatever_the_cut(sold: list[Sale], bytes_max: int) -> None:
-    partial = table("t", ("shop", "region", "size"), tumbling(10)).partial(batch_of(sold).frame)
-    chunks = segment.encode(partial, bytes_max)
+    partial = table("t", KEYS, tumbling(10)).partial(batch_of(sold).frame)
+    chunks = segment.encode(partial, KEYS, bytes_max)
     assert max(map(len, chunks)) <= bytes_max
     found = pl.concat([segment.decode(chunk) for chunk in chunks])
-    assert found.equals(partial)
+    assert found.sort(*KEYS).equals(partial.sort(*KEYS))
     assert found.schema == partial.schema
+    for chunk in chunks:
+        frame, head = segment.decode(chunk), Head.of(head_bytes(b"s", chunk))
+        found_hashes = key_hashes(frame, KEYS).tolist()
+        assert (head.rows, head.low, head.high) == (
+            len(frame),
+            min(found_hashes),
+            max(found_hashes),
+        )
+        assert all(map(head.may_hold, found_hashes))
+    ranges = [Head.of(chunk) for chunk in chunks]
+    assert all(one.high <= other.low for one, other in pairwise(ranges))
 
 
 def test_a_large_frame_is_cut_below_the_limit() -> None:
     noise = random.Random(1)
     frame = pl.DataFrame({"text": [noise.randbytes(40).hex() for _ in range(5000)]})
-    chunks = segment.encode(frame, 20_000)
+    chunks = segment.encode(frame, ["text"], 20_000)
     assert len(chunks) > 10
     assert max(map(len, chunks)) <= 20_000
-    assert pl.concat([segment.decode(chunk) for chunk in chunks]).equals(frame)
+    found = pl.concat([segment.decode(chunk) for chunk in chunks])
+    assert found.sort("text").equals(frame.sort("text"))
 
 
 def test_a_row_that_does_not_fit_is_told() -> None:
     frame = pl.DataFrame({"text": [random.Random(1).randbytes(2000).hex()]})
     with pytest.raises(ValueError, match=r"one row takes \d+ bytes as a segment; at most 1000"):
-        segment.encode(frame, 1000)
+        segment.encode(frame, ["text"], 1000)
 
 
 @given(windows=st.dictionaries(panes, st.sets(runs, min_size=1, max_size=4), max_size=4))
@@ -52,11 +79,22 @@ def test_runs_are_found_from_their_keys(windows: dict[int, set[Run]]) -> None:
     for pane, found in windows.items():
         distinct = {(run.level, run.sequence): run for run in found}
         windows[pane] = set(distinct.values())
-    keys = [key for pane, found in windows.items() for run in found for key in run.keys(pane)]
-    assert len(set(keys)) == len(keys)
-    random.Random(len(keys)).shuffle(keys)
+    entries = [
+        (run.key(pane, chunk), head_of(head))
+        for pane, found in windows.items()
+        for run in found
+        for chunk, head in enumerate(run.heads)
+    ]
+    assert len(dict(entries)) == len(entries)
+    random.Random(len(entries)).shuffle(entries)
     expected = {pane: tuple(sorted(found)) for pane, found in windows.items()}
-    assert runs_of(iter([b"m", *keys, b"o"])) == expected
+    assert runs_of({b"m": b"", **dict(entries), b"o": b""}) == expected
+
+
+def head_of(head: Head) -> bytes:
+    """The bytes of a head, as a segment begins with them."""
+    fixed = struct.pack(">IIIQQ", len(head.filter), head.rows, head.size, head.low, head.high)
+    return fixed + head.filter
 
 
 @given(first=st.tuples(panes, runs), second=st.tuples(panes, runs))

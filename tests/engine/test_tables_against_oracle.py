@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.engine.stacks import Sizes
 from app.engine.table import Table
 from app.engine.windows import Tumbling
-from app.engine.work import Sizes
 from tests.engine.oracle import expect
 from tests.engine.sales import KEYS, Sale, sales, table, windows
 from tests.engine.segments import segments_of
@@ -76,14 +76,19 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
 @given(
     tables=tables,
     history=histories(),
-    fan_in=st.integers(2, 4),
+    sizes=st.builds(
+        Sizes,
+        fan_in=st.integers(2, 4),
+        merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
+        slice_bytes=st.sampled_from([1500, 4000, 4 << 20]),
+    ),
     rows_max=st.sampled_from([1, 2, 1000]),
 )
 def test_tables(
-    tables: list[Table], history: tuple[int, list[Step]], fan_in: int, rows_max: int
+    tables: list[Table], history: tuple[int, list[Step]], sizes: Sizes, rows_max: int
 ) -> None:
     partitions, steps = history
-    bench = Workbench(tables, partitions, Sizes(fan_in=fan_in), batch_records_max=1)
+    bench = Workbench(tables, partitions, sizes, batch_records_max=1)
     once = Workbench(tables, partitions)
     try:
         with segments_of(rows_max):

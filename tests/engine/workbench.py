@@ -11,9 +11,10 @@ import msgspec
 
 from app.engine import names
 from app.engine.checkpoint import Record
+from app.engine.stacks import Sizes
 from app.engine.store import Store
 from app.engine.table import Table
-from app.engine.work import Sizes, Work
+from app.engine.work import Work
 from app.events.catalogue import Catalogue
 from app.testing.memory_log import MemoryLog
 from app.testing.memory_store import MemoryStore

@@ -36,7 +36,7 @@ PARTS = [
 
 
 def test_an_empty_store_holds_nothing(store: Store) -> None:
-    assert store.keys("a", 0) == []
+    assert list(store.heads("a", 0)) == []
     assert store.get("a", 0, b"k") is None
     assert store.changelog_offset("a", 0) is None
     assert store.read("a", 0, []) == []
@@ -59,20 +59,20 @@ def test_a_missing_segment_is_named(store: Store) -> None:
 def test_keys_come_in_the_order_of_their_bytes(store: Store) -> None:
     keys = [b"", b"\0", b"\0\0", b"a", b"a\0", b"b", b"\x7f", b"\xff", b"\xff\xff"]
     store.write([StoreWrite("a", 0, dict.fromkeys(reversed(keys), b"v"))])
-    assert store.keys("a", 0) == keys
+    assert list(store.heads("a", 0)) == keys
 
 
 def test_deletes_come_before_puts(store: Store) -> None:
     store.write([StoreWrite("a", 0, {b"x": b"1", b"y": b"1"})])
     store.write([StoreWrite("a", 0, {b"x": b"2"}, [b"x", b"y", b"never"])])
-    assert store.keys("a", 0) == [b"x"]
+    assert list(store.heads("a", 0)) == [b"x"]
     assert store.get("a", 0, b"x") == b"2"
 
 
 def test_later_writes_of_one_step_come_after_earlier_ones(store: Store) -> None:
     first, second = StoreWrite("a", 0, {b"x": b"1"}, [], 7), StoreWrite("a", 0, {}, [b"x"], 9)
     store.write([first, second])
-    assert store.keys("a", 0) == []
+    assert list(store.heads("a", 0)) == []
     assert store.changelog_offset("a", 0) == 9
 
 
@@ -85,7 +85,7 @@ def test_a_write_that_fails_changes_nothing(store: Store) -> None:
 
     with pytest.raises(RuntimeError, match="no more"):
         store.write(writes())
-    assert (store.keys("a", 0), store.get("a", 0, b"x")) == ([b"x"], b"1")
+    assert (list(store.heads("a", 0)), store.get("a", 0, b"x")) == ([b"x"], b"1")
     assert store.changelog_offset("a", 0) == 1
 
 
@@ -96,7 +96,7 @@ def test_the_changelog_offset_stays_where_a_write_names_none(store: Store) -> No
     assert store.changelog_offset("a", 0) == 0
     store.write([StoreWrite("a", 0, changelog_offset=2**40)])
     assert store.changelog_offset("a", 0) == 2**40
-    assert store.keys("a", 0) == [b"x"], "the offset is no key"
+    assert list(store.heads("a", 0)) == [b"x"], "the offset is no key"
 
 
 def test_table_partitions_do_not_see_each_other(store: Store) -> None:
@@ -105,12 +105,12 @@ def test_table_partitions_do_not_see_each_other(store: Store) -> None:
         store.write([StoreWrite(table, partition, {b"": text, b"k" + text: text}, [], number)])
     for number, (table, partition) in enumerate(PARTS):
         text = str(number).encode()
-        assert store.keys(table, partition) == [b"", b"k" + text]
+        assert list(store.heads(table, partition)) == [b"", b"k" + text]
         assert store.get(table, partition, b"") == text
         assert store.changelog_offset(table, partition) == number
     store.clear("a", 0)
     store.clear("ab", 255)
-    left = [part for part in PARTS if store.keys(*part)]
+    left = [part for part in PARTS if list(store.heads(*part))]
     assert left == [part for part in PARTS if part not in (("a", 0), ("ab", 255))]
     assert store.changelog_offset("a", 0) is None
     assert store.changelog_offset("ab", 256) is not None
@@ -153,6 +153,10 @@ def test_both_stores_hold_the_same_and_rocksdb_after_reopening_too(
 def contents(store: Store) -> dict[tuple[str, int], tuple[list[bytes], list[bytes], int | None]]:
     """All that a store holds of the property's table partitions."""
     return {
-        part: (found := store.keys(*part), store.read(*part, found), store.changelog_offset(*part))
+        part: (
+            found := list(store.heads(*part)),
+            store.read(*part, found),
+            store.changelog_offset(*part),
+        )
         for part in [("a", 0), ("a", 1), ("a_b", 0), ("a_b", 1)]
     }

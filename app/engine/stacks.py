@@ -1,0 +1,300 @@
+"""The runs of each window: adding deltas, merging runs, closing windows, in bounded memory.
+
+A window is a stack of immutable runs, merged by size classes, so that their number grows with the logarithm
+of what came. Whatever is small is merged at once. What is not becomes a *build*: a new run that is made over
+several checkpoints, one range of the keys' hashes after the other, and takes the place of its sources when it
+is whole. Closing a window is such a build too, whose slices go out as derived events on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import polars as pl
+
+from app.codecs.key_hash import HASH_MAX, key_hashes
+from app.engine import segment
+from app.engine.segment import FINAL, Head, Run
+from app.engine.table import Table
+
+_LEVEL_MAX = FINAL - 1
+
+ReadSegments = Callable[[list[bytes]], list[bytes]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Limits of the state, in bytes as they are on disk.
+
+    segment_bytes_max: of one segment. fan_in: so many runs of one size class are merged. merge_bytes_max:
+    what one checkpoint may read to merge and to close windows; the rest is left to the next one.
+    slice_bytes: of a build, what is in memory at a time.
+    """
+
+    segment_bytes_max: int = 512 * 1024
+    fan_in: int = 8
+    merge_bytes_max: int = 32 << 20
+    slice_bytes: int = 4 << 20
+
+
+@dataclass
+class Budget:
+    """How many bytes of segments a checkpoint may still read to merge and to close windows."""
+
+    left: int
+
+    def take(self, size: int) -> bool:
+        """Take so much; False: nothing is left. What is taken last may be more than what was left."""
+        if self.left <= 0:
+            return False
+        self.left -= size
+        return True
+
+
+class Build(msgspec.Struct, frozen=True):
+    """A run in the making.
+
+    level FINAL: of a window that is being closed. sources: level and sequence of the runs that it replaces.
+    done: the hashes below are in it.
+    """
+
+    level: int
+    sequence: int
+    sources: tuple[tuple[int, int], ...]
+    done: int = 0
+
+    @property
+    def closes(self) -> bool:
+        """Whether the window is being closed by it."""
+        return self.level == FINAL
+
+
+@dataclass
+class Stacks:
+    """What is committed: the runs of each window, and those in the making, which do not count yet."""
+
+    runs: dict[int, tuple[Run, ...]] = field(default_factory=dict)
+    builds: dict[int, Build] = field(default_factory=dict)
+    halves: dict[int, Run] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, heads: Mapping[bytes, bytes], builds: Mapping[int, Build]) -> Stacks:
+        """Find them from the heads of all segments."""
+        stacks = cls(segment.runs_of(heads), dict(builds))
+        for pane, build in builds.items():
+            runs = stacks.runs.pop(pane, ())
+            made = [
+                run for run in runs if (run.level, run.sequence) == (build.level, build.sequence)
+            ]
+            stacks.halves[pane] = made[0] if made else Run(build.level, build.sequence, ())
+            if others := tuple(run for run in runs if run not in made):
+                stacks.runs[pane] = others
+        return stacks
+
+    def open_panes(self) -> Iterator[int]:
+        """The windows that are not closed, and not being closed."""
+        for pane, runs in self.runs.items():
+            build = self.builds.get(pane)
+            if runs[0].level != FINAL and not (build and build.closes):
+                yield pane
+
+    def segments(self) -> int:
+        """How many segments there are."""
+        made = sum(len(run.heads) for run in self.halves.values())
+        return made + sum(len(run.heads) for runs in self.runs.values() for run in runs)
+
+
+class StackUpdate:
+    """What one checkpoint does to the stacks of a table partition; `stacks` is how they are then.
+
+    `read` gives committed segments. Nothing holds before the transaction has committed.
+    """
+
+    def __init__(
+        self,
+        committed: Stacks,
+        table: Table,
+        sequence: int,
+        sizes: Sizes,
+        budget: Budget,
+        read: ReadSegments,
+    ) -> None:
+        self.puts: dict[bytes, bytes] = {}
+        self.deletes: list[bytes] = []
+        self.stacks = Stacks(dict(committed.runs), dict(committed.builds), dict(committed.halves))
+        self._table = table
+        self._sequence = sequence
+        self._sizes = sizes
+        self._budget = budget
+        self._read = read
+
+    def append(self, pane: int, delta: pl.DataFrame) -> None:
+        """Add a delta; runs of one size class that are small are merged with it at once."""
+        level = 0
+        while len(same := self._free(pane, level)) + 1 >= self._sizes.fan_in:
+            if sum(run.size for run in same) > self._sizes.slice_bytes:
+                break
+            delta = self._table.merge([*self._taken(pane, same), delta])
+            level += 1
+        self._add(pane, self._written(pane, level, self._sequence, delta))
+        if pane not in self.stacks.builds:
+            self._begin_merge(pane)
+
+    def close(self, pane: int, delta: pl.DataFrame | None, keep: bool) -> pl.DataFrame | None:
+        """Close a small window: its merged partials. None: it is large, and closed over several checkpoints.
+
+        keep: whether it stays readable.
+        """
+        self._abandon(pane)
+        runs = self.stacks.runs.get(pane, ())
+        if sum(run.size for run in runs) > self._sizes.slice_bytes:
+            if delta is not None:
+                self._add(pane, self._written(pane, 0, self._sequence, delta))
+            self._begin(pane, FINAL, self.stacks.runs[pane])
+            return None
+        frames = self._taken(pane, runs)
+        merged = self._table.merge(frames if delta is None else [*frames, delta])
+        if keep:
+            self._add(pane, self._written(pane, FINAL, self._sequence, merged))
+        return merged
+
+    def advance(self, keep: Callable[[int], bool]) -> Iterator[pl.DataFrame]:
+        """Go on with all builds as far as the budget goes; gives the merged partials of closing windows."""
+        for pane in sorted(self.stacks.builds):
+            while (build := self.stacks.builds.get(pane)) and self._budget.left > 0:
+                merged = self._next_slice(pane, build, keep)
+                if build.closes and merged is not None:
+                    yield merged
+
+    def forget(self, pane: int) -> None:
+        """Drop a closed window."""
+        self._delete(pane, self.stacks.runs.pop(pane))
+
+    # -- builds ---------------------------------------------------------------------------------
+
+    def _begin_merge(self, pane: int) -> None:
+        """Begin to merge what is too much: a size class that is full, or all runs.
+
+        All of them when those beside the largest are as large as it: most of their rows may be older
+        values of the same keys, and so what is kept stays below twice the live state.
+        """
+        runs = self.stacks.runs[pane]
+        total = sum(run.size for run in runs)
+        if total <= self._sizes.slice_bytes:
+            return
+        top = max(run.level for run in runs)
+        if total >= 2 * max(run.size for run in runs):
+            self._begin(pane, max(top, 1), runs)
+            return
+        for level in range(top + 1):
+            same = self._free(pane, level)
+            if len(same) >= self._sizes.fan_in:
+                self._begin(pane, min(level + 1, _LEVEL_MAX), same)
+                return
+
+    def _begin(self, pane: int, level: int, sources: Iterable[Run]) -> None:
+        names = tuple((run.level, run.sequence) for run in sources)
+        self.stacks.builds[pane] = Build(level, self._sequence, names)
+        self.stacks.halves[pane] = Run(level, self._sequence, ())
+
+    def _abandon(self, pane: int) -> None:
+        """Give up a merge: the window's close takes its place."""
+        if self.stacks.builds.pop(pane, None) is not None:
+            self._delete(pane, [self.stacks.halves.pop(pane)])
+
+    def _next_slice(
+        self, pane: int, build: Build, keep: Callable[[int], bool]
+    ) -> pl.DataFrame | None:
+        """Merge the next range of hashes into the build; its rows."""
+        sources = [
+            run for run in self.stacks.runs[pane] if (run.level, run.sequence) in build.sources
+        ]
+        total = sum(run.size for run in sources)
+        slices = -(-total // self._sizes.slice_bytes)
+        low, high = build.done, min(build.done + (HASH_MAX + 1) // max(slices, 1), HASH_MAX)
+        self._budget.take(max(total // max(slices, 1), 1))
+        frames = [frame for run in sources for frame in self._within(pane, run, low, high)]
+        merged = self._table.merge(frames) if frames else None
+        if merged is not None and (not build.closes or keep(pane)):
+            run = self._written(pane, build.level, build.sequence, merged, self.stacks.halves[pane])
+            self.stacks.halves[pane] = run
+        if high < HASH_MAX:
+            self.stacks.builds[pane] = msgspec.structs.replace(build, done=high + 1)
+        else:
+            self._finish(pane, sources)
+        return merged
+
+    def _finish(self, pane: int, sources: list[Run]) -> None:
+        """The build is whole: it takes the place of its sources."""
+        del self.stacks.builds[pane]
+        made = self.stacks.halves.pop(pane)
+        self._delete(pane, sources)
+        rest = tuple(run for run in self.stacks.runs.pop(pane) if run not in sources)
+        if made.heads:
+            rest = (*rest, made)
+        if rest:
+            self.stacks.runs[pane] = rest
+
+    def _within(self, pane: int, run: Run, low: int, high: int) -> Iterator[pl.DataFrame]:
+        """The rows of a run whose keys' hashes are from `low` to `high`."""
+        chunks = [
+            chunk for chunk, head in enumerate(run.heads) if head.low <= high and head.high >= low
+        ]
+        for chunk in chunks:
+            (frame,) = self._frames([run.key(pane, chunk)])
+            head = run.heads[chunk]
+            if head.low < low or head.high > high:
+                hashes = key_hashes(frame, self._table.by)
+                frame = frame.filter((hashes >= low) & (hashes <= high))
+            if len(frame):
+                yield frame
+
+    # -- runs -----------------------------------------------------------------------------------
+
+    def _free(self, pane: int, level: int) -> list[Run]:
+        """The runs of a size class that no build is reading."""
+        build = self.stacks.builds.get(pane)
+        busy = build.sources if build else ()
+        return [
+            run
+            for run in self.stacks.runs.get(pane, ())
+            if run.level == level and (run.level, run.sequence) not in busy
+        ]
+
+    def _taken(self, pane: int, runs: Iterable[Run]) -> list[pl.DataFrame]:
+        """The frames of runs, which are deleted."""
+        gone = list(runs)
+        frames = self._frames([key for run in gone for key in run.keys(pane)])
+        self._delete(pane, gone)
+        rest = tuple(run for run in self.stacks.runs.pop(pane, ()) if run not in gone)
+        if rest:
+            self.stacks.runs[pane] = rest
+        return frames
+
+    def _frames(self, keys: list[bytes]) -> list[pl.DataFrame]:
+        """Segments, those included that this update has made."""
+        missing = [key for key in keys if key not in self.puts]
+        found = dict(zip(missing, self._read(missing), strict=True)) if missing else {}
+        return [segment.decode(found[key] if key in found else self.puts[key]) for key in keys]
+
+    def _written(
+        self, pane: int, level: int, sequence: int, frame: pl.DataFrame, before: Run | None = None
+    ) -> Run:
+        """A run of these rows, or `before` with them behind its own."""
+        values = segment.encode(frame, self._table.by, self._sizes.segment_bytes_max)
+        first = before or Run(level, sequence, ())
+        run = first.grown([Head.of(value) for value in values])
+        for number, value in enumerate(values, len(first.heads)):
+            self.puts[run.key(pane, number)] = value
+        return run
+
+    def _add(self, pane: int, run: Run) -> None:
+        self.stacks.runs[pane] = (*self.stacks.runs.get(pane, ()), run)
+
+    def _delete(self, pane: int, runs: Iterable[Run]) -> None:
+        for key in (key for run in runs for key in run.keys(pane)):
+            # what this very update has put was never anywhere else
+            if self.puts.pop(key, None) is None:
+                self.deletes.append(key)
