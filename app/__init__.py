@@ -2,7 +2,7 @@
 
 `app` is the Faust app that `faust -A app worker` starts, and beside it is the language that users write:
 
-    from app import Event, Stream, Table, app, count, mean, total, tumbling
+    from app import Event, Stream, Table, app, count, latest, mean, total, tumbling
 
 Each name is looked up when it is first asked for, so that importing a part of the package (the engine, a
 codec) starts nothing.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.engine.agent import Stream
-    from app.engine.aggregates import count, maximum, mean, minimum, total
+    from app.engine.aggregates import count, latest, maximum, mean, minimum, total
     from app.engine.table import Table
     from app.engine.windows import tumbling
     from app.events.event import Event
@@ -29,6 +29,7 @@ __all__ = [
     "Table",
     "app",
     "count",
+    "latest",
     "maximum",
     "mean",
     "minimum",
@@ -41,7 +42,9 @@ _PLACES = {
     "Stream": "app.engine.agent",
     "Table": "app.engine.table",
     "tumbling": "app.engine.windows",
-    **dict.fromkeys(("count", "maximum", "mean", "minimum", "total"), "app.engine.aggregates"),
+    **dict.fromkeys(
+        ("count", "latest", "maximum", "mean", "minimum", "total"), "app.engine.aggregates"
+    ),
 }
 
 

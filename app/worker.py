@@ -240,7 +240,11 @@ class Headrace(faust.App):  # type: ignore[misc]
         await super().on_start()
         if self.runner is None and not self.client_only and not self.producer_only:
             self.runner = self._new_runner()
-            self.reader = CommittedReader(self.processor, self._store)
+            self.reader = CommittedReader(
+                self.processor,
+                self._store,
+                cache_bytes_max=self.settings.read_cache_mb << 20,
+            )
             self.runner.on_published = self.reader.published
             self.runner.on_fatal = self.crash
             vitals = Vitals(

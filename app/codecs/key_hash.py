@@ -53,6 +53,7 @@ def key_filter(hashes: npt.NDArray[np.uint64]) -> bytes:
     return out.tobytes()
 
 
-def may_hold(filter_bytes: bytes, value: int) -> bool:
-    """Whether a filter may hold a hash; False: it surely does not."""
-    return bool(ask_filter(np.uint64(value), np.frombuffer(filter_bytes, np.uint8)))
+def any_held(hashes: npt.NDArray[np.uint64], low: int, high: int, filter_bytes: bytes) -> bool:
+    """Whether one of the hashes is from `low` to `high` and may be in the filter; False: surely none is."""
+    held = np.frombuffer(filter_bytes, np.uint8)
+    return bool(ask_filter(read_only(hashes), np.uint64(low), np.uint64(high), held))

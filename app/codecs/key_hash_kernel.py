@@ -71,11 +71,19 @@ def fill_filter(hashes: Any, out: Any) -> None:
 
 
 @kernel
-def ask_filter(value: Any, bits_of: Any) -> Any:
-    """Whether a filter may hold a hash; False: it surely does not."""
-    bits = bits_of.shape[0] * 8
-    for number in range(PROBES):
-        bit = _probe(value, number, bits)
-        if not (bits_of[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7))) & np.uint8(1):
-            return False
-    return True
+def ask_filter(hashes: Any, low: Any, high: Any, filled: Any) -> Any:
+    """Whether a filter may hold one of the hashes (uint64[n]) from `low` to `high`; False: surely none."""
+    bits = filled.shape[0] * 8
+    for i in range(hashes.shape[0]):
+        value = hashes[i]
+        if value < low or value > high:
+            continue
+        held = True
+        for number in range(PROBES):
+            bit = _probe(value, number, bits)
+            if not (filled[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7))) & np.uint8(1):
+                held = False
+                break
+        if held:
+            return True
+    return False

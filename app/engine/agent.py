@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
-from app.engine.batch import OFFSET, Batch, Emission, Update, frame_of
-from app.engine.table import TIME
+from app.engine.batch import Batch, Emission, Update, frame_of
+from app.engine.batch_columns import OFFSET, TIME
 from app.events.event import Event
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)

@@ -12,11 +12,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from app.engine.table import TIME, Table, filled
+from app.engine.batch_columns import OFFSET, TIME
+from app.engine.table import Table, filled
 from app.events.event import Event, event_type, schema
-
-OFFSET = "_offset"
-"""The hidden column of every batch: the record's offset in its partition."""
 
 
 class EmitError(ValueError):

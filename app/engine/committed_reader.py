@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import polars as pl
 
+from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine import segment
 from app.engine.checkpoint import Checkpoint
 from app.engine.processor import Processor
 from app.engine.reader import TableInfo
+from app.engine.reads import TableReads
+from app.engine.segment import Run
 from app.engine.store import MissingSegmentError, Store
-from app.engine.table import WINDOW_END, WINDOW_START
+from app.engine.table import WINDOW_END, WINDOW_START, Table
+from app.engine.table_partition import TablePartition
 
 _ATTEMPTS = 20
+_SLICE_BYTES = 4 << 20
+
+Answer = TypeVar("Answer")
+Chosen = Callable[[Run], list[int]]
+"""Which of a run's segments are of interest."""
 
 
 class CommittedReader:
-    """The `TableReader` of one worker: its partitions, from its store."""
+    """The `TableReader` of one worker: its partitions, from its store. The tables are read through it.
 
-    def __init__(self, processor: Processor, store: Store) -> None:
+    cache_bytes_max: of the segments that were read last, as frames.
+    """
+
+    def __init__(
+        self, processor: Processor, store: Store, *, cache_bytes_max: int = 32 << 20
+    ) -> None:
         self._processor = processor
         self._store = store
+        self._cache = _Frames(cache_bytes_max)
         self._versions = dict.fromkeys(processor.tables, 0)
         self._changes = asyncio.Condition()
         self._tasks: set[asyncio.Future[None]] = set()
+        thread = ThreadPoolExecutor(1, "headrace-reads")
+        for table in processor.tables.values():
+            table.serve(TableReads(table, self, thread))
 
     def tables(self) -> Sequence[TableInfo]:
         """All tables, in the order of their names."""
@@ -41,8 +63,8 @@ class CommittedReader:
                     for name, kind in table.row_schema.items()
                     if name not in (WINDOW_START, WINDOW_END)
                 },
-                window=str(table.window),
-                window_size_ms=table.window.size_ms,
+                window=str(table.windowing),
+                window_size_ms=table.windowing.size_ms,
             )
             for _, table in sorted(self._processor.tables.items())
         ]
@@ -60,25 +82,96 @@ class CommittedReader:
 
         Blocks while segments are read; may be called from any thread.
         """
+        return self._gathered(table, lambda item: self._pane_rows(item, start_ms, _all))
+
+    def slices(self, table: str, start_ms: int) -> Iterator[pl.DataFrame]:
+        """The same, in frames of bounded size; each is as the checkpoint before it left it."""
+        for item in self._processor.partitions_of(table):
+            size = sum(run.size for run in item.stacks.runs.get(start_ms, ()))
+            width = (HASH_MAX + 1) // -(-max(size, 1) // _SLICE_BYTES)
+            for low in range(0, HASH_MAX + 1, width):
+                yield self._slice(table, item.partition, start_ms, low, low + width - 1)
+
+    def rows(self, table: str, keys: pl.DataFrame) -> pl.DataFrame:
+        """The rows of these keys in all windows that are kept, newest window first. KeyError: no such table.
+
+        keys: the table's key columns. Blocks; may be called from any thread.
+        """
         definition = self._processor.tables[table]
-        frames = [
-            definition.result(definition.merge(partials))
-            for item in self._processor.partitions_of(table)
-            if (partials := self._partials(table, item.partition, start_ms))
-        ]
+        hashes = key_hashes(keys, definition.by)
+
+        def chosen(run: Run) -> list[int]:
+            return [chunk for chunk, head in enumerate(run.heads) if head.may_hold(hashes)]
+
+        def found(item: TablePartition) -> list[pl.DataFrame]:
+            return [
+                rows
+                for pane in item.stacks.runs
+                for rows in self._pane_rows(item, pane, chosen, keys)
+            ]
+
+        rows = self._gathered(table, found)
+        return rows.sort(WINDOW_START, descending=True) if definition.windowed else rows
+
+    def _gathered(
+        self, table: str, of: Callable[[TablePartition], list[pl.DataFrame]]
+    ) -> pl.DataFrame:
+        definition = self._processor.tables[table]
+        numbers = [item.partition for item in self._processor.partitions_of(table)]
+        frames = [frame for number in numbers for frame in self._attempt(table, number, of)]
         return pl.concat(frames) if frames else pl.DataFrame(schema=definition.row_schema)
 
-    def _partials(self, table: str, partition: int, pane: int) -> list[pl.DataFrame]:
-        """One partition's segments of a window; looks again when a checkpoint has just replaced them."""
+    def _slice(self, table: str, partition: int, pane: int, low: int, high: int) -> pl.DataFrame:
+        definition = self._processor.tables[table]
+
+        def chosen(run: Run) -> list[int]:
+            return [n for n, head in enumerate(run.heads) if head.low <= high and head.high >= low]
+
+        def cut(item: TablePartition) -> list[pl.DataFrame]:
+            frames = []
+            for frame in self._partials(item, pane, chosen):
+                hashes = key_hashes(frame, definition.by)
+                frames.append(frame.filter((hashes >= low) & (hashes <= high)))
+            return _result(definition, frames)
+
+        rows = self._attempt(table, partition, cut)
+        return rows[0] if rows else pl.DataFrame(schema=definition.row_schema)
+
+    def _pane_rows(
+        self, item: TablePartition, pane: int, chosen: Chosen, keys: pl.DataFrame | None = None
+    ) -> list[pl.DataFrame]:
+        """The rows of a window, or of some keys in it: one frame, or none."""
+        partials = self._partials(item, pane, chosen)
+        if keys is not None:
+            by = item.table.by
+            partials = [frame.join(keys, on=by, how="semi", nulls_equal=True) for frame in partials]
+        return _result(item.table, partials)
+
+    def _partials(self, item: TablePartition, pane: int, chosen: Chosen) -> list[pl.DataFrame]:
+        """The frames of a window's segments. MissingSegmentError: a checkpoint has just replaced one."""
+        keys = [
+            run.key(pane, chunk) for run in item.stacks.runs.get(pane, ()) for chunk in chosen(run)
+        ]
+        here = (item.table.name, item.partition)
+        frames = {key: self._cache.get((*here, key)) for key in keys}
+        missing = [key for key, frame in frames.items() if frame is None]
+        for key, data in zip(missing, self._store.read(*here, missing), strict=True):
+            frames[key] = frame = segment.decode(data)
+            self._cache.put((*here, key), frame)
+        return [frame for frame in frames.values() if frame is not None]
+
+    def _attempt(
+        self, table: str, partition: int, read: Callable[[TablePartition], list[pl.DataFrame]]
+    ) -> list[pl.DataFrame]:
+        """Read from a partition; again when a checkpoint has just replaced what was to be read."""
         for _ in range(_ATTEMPTS):
             item = next(
                 (p for p in self._processor.partitions_of(table) if p.partition == partition), None
             )
             if item is None:
                 return []
-            keys = [key for run in item.stacks.runs.get(pane, ()) for key in run.keys(pane)]
             try:
-                return [segment.decode(data) for data in self._store.read(table, partition, keys)]
+                return read(item)
             except MissingSegmentError:
                 continue
         raise MissingSegmentError(
@@ -106,3 +199,38 @@ class CommittedReader:
     async def _wake(self) -> None:
         async with self._changes:
             self._changes.notify_all()
+
+
+class _Frames:
+    """The frames that were used last, up to so many bytes. A segment never changes under its key."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._frames: OrderedDict[tuple[str, int, bytes], tuple[pl.DataFrame, int]] = OrderedDict()
+        self._lock = threading.Lock()  # pages and code read in threads of their own
+
+    def get(self, key: tuple[str, int, bytes]) -> pl.DataFrame | None:
+        with self._lock:
+            entry = self._frames.get(key)
+            if entry is None:
+                return None
+            self._frames.move_to_end(key)
+            return entry[0]
+
+    def put(self, key: tuple[str, int, bytes], frame: pl.DataFrame) -> None:
+        size = int(frame.estimated_size())
+        with self._lock:
+            self._bytes += size - self._frames.get(key, (frame, 0))[1]
+            self._frames[key] = (frame, size)
+            while self._bytes > self._bytes_max and len(self._frames) > 1:
+                self._bytes -= self._frames.popitem(last=False)[1][1]
+
+
+def _all(run: Run) -> list[int]:
+    return list(range(len(run.heads)))
+
+
+def _result(table: Table, partials: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    filled = [frame for frame in partials if len(frame)]
+    return [table.result(table.merge(filled))] if filled else []

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from app.engine.batch import OFFSET
-from app.engine.table import TIME, Table
+from app.engine.batch_columns import OFFSET, TIME
+from app.engine.table import Table
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Intake:
 
     def __init__(self, table: Table, stream_time: int | None) -> None:
         self._table = table
-        self._window = table.window
+        self._window = table.windowing
         self._stream_time = stream_time
 
     def take(self, frame: pl.DataFrame) -> Taken:

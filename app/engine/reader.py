@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,8 @@ class TableInfo:
     """What a table is, for those who show it.
 
     `keys` and `columns` are names in the order of the definition; `schema` maps both to Polars types.
-    `window` is the human name of the window kind ("tumbling 1m, grace 10s").
+    `window` is the human name of the window kind ("tumbling 1m, grace 10s"); a table without windows has
+    no `window_size_ms`, all its rows in the window that starts at 0, and no columns of the window.
     """
 
     name: str
@@ -24,7 +25,7 @@ class TableInfo:
     columns: tuple[str, ...]
     schema: Mapping[str, pl.DataType]
     window: str
-    window_size_ms: int
+    window_size_ms: int | None
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class TableReader(Protocol):
 
     def window(self, table: str, start_ms: int) -> pl.DataFrame:
         """All rows of one window, unsorted; empty when there is none. Same columns as `Rows.frame`."""
+        ...
+
+    def slices(self, table: str, start_ms: int) -> Iterator[pl.DataFrame]:
+        """The same rows in frames of bounded size."""
+        ...
+
+    def rows(self, table: str, keys: pl.DataFrame) -> pl.DataFrame:
+        """The rows of these keys (the table's key columns) in all windows that are kept, newest first."""
         ...
 
     def version(self, table: str) -> int:

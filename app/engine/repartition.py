@@ -60,9 +60,8 @@ class Sender:
 
     def _matters(self, progress: Progress) -> tuple[int | None, bool]:
         """How far windows are closed by it, and whether it holds others back."""
-        window = self._table.window
         time = progress.time
-        return None if time is None else window.pane_of(time - window.grace_ms), progress.idle
+        return None if time is None else self._table.windowing.closed_before(time), progress.idle
 
     def _record(self, partition: int, value: bytes, progress: Progress) -> Record:
         headers = [

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from app.codecs.key_hash import key_filter, key_hashes, may_hold
+from app.codecs.key_hash import any_held, key_filter, key_hashes
 
 FINAL = 255
 """The level of the one run that a closed window keeps."""
@@ -45,9 +45,9 @@ class Head:
         filter_size, rows, size, low, high = _HEAD.unpack_from(value)
         return cls(rows, size, low, high, value[_HEAD.size : _HEAD.size + filter_size])
 
-    def may_hold(self, key_hash: int) -> bool:
-        """Whether a key of this hash may be in the segment; False: it surely is not."""
-        return self.low <= key_hash <= self.high and may_hold(self.filter, key_hash)
+    def may_hold(self, hashes: npt.NDArray[np.uint64]) -> bool:
+        """Whether a key of one of these hashes may be in the segment; False: surely none is."""
+        return any_held(hashes, self.low, self.high, self.filter)
 
 
 @dataclass(frozen=True, order=True)

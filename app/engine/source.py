@@ -12,10 +12,10 @@ import polars as pl
 
 from app.codecs.json_columns import JsonColumns
 from app.codecs.record_batch import PLAIN, STRUCTURED, Fetch, Records, event_types, parse
-from app.engine.batch import OFFSET, Batch
+from app.engine.batch import Batch
+from app.engine.batch_columns import OFFSET, TIME
 from app.engine.checkpoint import Record
 from app.engine.dead_letter import dead_letter
-from app.engine.table import TIME
 from app.events.event import Event, event_type
 
 TIME_MIN, TIME_MAX = -62_135_596_800_000, 253_402_300_799_999

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -12,13 +13,13 @@ import msgspec
 import polars as pl
 
 from app.engine.aggregates import EVENTS, Aggregate
-from app.engine.windows import Tumbling
+from app.engine.batch_columns import TIME
+from app.engine.reads import TableReads
+from app.engine.windows import Unwindowed, Window
 from app.events.event import Event, event_type, optional, schema
 
 PANE = "_pane"
 """The hidden column of every partial: the start of the window (ms)."""
-TIME = "_time"
-"""The hidden column of every batch: the event time (ms)."""
 WINDOW_START, WINDOW_END = "window_start", "window_end"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -28,13 +29,17 @@ class TableDefinitionError(TypeError):
     """A table is defined in a way that cannot work; the message says what to change."""
 
 
+class TableNotRunningError(RuntimeError):
+    """A table is read that no running worker serves."""
+
+
 class Table:
-    """A windowed aggregate of events, kept per key and read live.
+    """An aggregate of events, kept per key and read live.
 
     name:    durable: the changelog and other topics are named after it.
     source:  the event type that feeds it; its agent comes with the table.
     by:      the key, one or several fields of the source.
-    window:  such as tumbling("1m", grace="10s").
+    window:  such as tumbling("1m", grace="10s"); without one there is one row per key, for good.
     columns: name to aggregate.
     emit:    an event type that is emitted per key when a window closes; its fields are taken by name
              from the key, the columns, window_start and window_end (ms).
@@ -50,8 +55,8 @@ class Table:
         *,
         source: type[Event],
         by: str | Sequence[str],
-        window: Tumbling,
         columns: Mapping[str, Aggregate],
+        window: Window | None = None,
         emit: type[Event] | None = None,
         fed_by: type[Event] | None = None,
         description: str = "",
@@ -59,11 +64,12 @@ class Table:
         self.name = name
         self.source = source
         self.by = (by,) if isinstance(by, str) else tuple(by)
-        self.window = window
+        self.windowing: Window = window or Unwindowed()
         self.columns = dict(columns)
         self.emit = emit
         self.fed_by = fed_by
         self.description = description or _first_line(source)
+        self._bound: TableReads | None = None
         self._check()
         source_schema = schema(source)
         self._keys = list(self.by)
@@ -73,12 +79,16 @@ class Table:
             self._partial += aggregate.partial(column)
             self._merge += aggregate.merge(column)
         self.row_schema = {
-            WINDOW_START: pl.Int64(),
-            WINDOW_END: pl.Int64(),
+            **({WINDOW_START: pl.Int64(), WINDOW_END: pl.Int64()} if self.windowed else {}),
             **{key: source_schema[key] for key in self.by},
             **{name: item.result_type(source_schema) for name, item in self.columns.items()},
         }
         self._check_emit()
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it has windows; otherwise all of time is one, which never closes."""
+        return self.windowing.size_ms is not None
 
     @property
     def aligned(self) -> bool:
@@ -102,8 +112,41 @@ class Table:
             for name, item in self.columns.items()
         )
         kinds = [str(self.row_schema[key]) for key in self.by]
-        text = f"{self.by} {kinds} {self.window.size_ms} {columns}"
+        text = f"{self.by} {kinds} {self.windowing.size_ms} {columns}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    async def get(self, key: Any) -> pl.DataFrame:
+        """The rows of one key, as the last checkpoint left them: one per window, newest first.
+
+        A key of several columns is a tuple. Of this worker's partitions.
+        TableKeyError: the key has another form. TableNotRunningError: the table belongs to no running worker.
+        """
+        return await self._reads.get(key)
+
+    async def range(self, keys: Iterable[Any]) -> pl.DataFrame:
+        """The rows of several keys, as `get` gives those of one."""
+        return await self._reads.range(keys)
+
+    async def window(self, time: int | datetime) -> pl.DataFrame:
+        """The rows of the window that holds a time (ms, or a datetime)."""
+        return await self._reads.window(time)
+
+    def scan(self) -> AsyncIterator[pl.DataFrame]:
+        """All rows, in frames of bounded size: `async for frame in table.scan()`."""
+        return self._reads.scan()
+
+    def serve(self, reads: TableReads) -> None:
+        """Let the table be read through a running worker."""
+        self._bound = reads
+
+    @property
+    def _reads(self) -> TableReads:
+        if self._bound is None:
+            raise TableNotRunningError(
+                f"table {self.name!r} belongs to no running worker: read it from an agent or a page, "
+                "or in a test through the driver"
+            )
+        return self._bound
 
     def columns_read(self) -> set[str]:
         """The fields of the source that the table needs."""
@@ -117,11 +160,11 @@ class Table:
         frame: the source's fields and `_time` (ms). Gives `_pane`, the keys, `_events` and the partial columns.
         """
         times = frame[TIME]
-        first, last = self.window.pane_of(times.min()), self.window.pane_of(times.max())  # type: ignore[arg-type]
+        first, last = self.windowing.pane_of(times.min()), self.windowing.pane_of(times.max())  # type: ignore[arg-type]
         if first == last:  # the usual case: one window, so that only the key needs grouping
             grouped = frame.group_by(self._keys).agg(self._partial)
             return grouped.select(pl.lit(first, pl.Int64).alias(PANE), pl.all())
-        return frame.group_by(self.window.pane(pl.col(TIME)).alias(PANE), *self._keys).agg(
+        return frame.group_by(self.windowing.pane(pl.col(TIME)).alias(PANE), *self._keys).agg(
             self._partial
         )
 
@@ -132,10 +175,15 @@ class Table:
         return pl.concat(partials).group_by(PANE, *self._keys).agg(self._merge)
 
     def result(self, merged: pl.DataFrame) -> pl.DataFrame:
-        """What readers see of merged partials: window_start, window_end, the keys, the columns."""
+        """What readers see of merged partials: window_start, window_end (if windowed), the keys, the columns."""
+        size_ms, pane = self.windowing.size_ms, pl.col(PANE)
+        bounds = (
+            ()
+            if size_ms is None
+            else (pane.alias(WINDOW_START), (pane + size_ms).alias(WINDOW_END))
+        )
         return merged.select(
-            pl.col(PANE).alias(WINDOW_START),
-            (pl.col(PANE) + self.window.size_ms).alias(WINDOW_END),
+            *bounds,
             *self._keys,
             *(aggregate.result(name) for name, aggregate in self.columns.items()),
         )
@@ -206,6 +254,8 @@ class Table:
     def _check_emit(self) -> None:
         if self.emit is None:
             return
+        if not self.windowed:
+            raise self._error("emit= needs a window=: derived events are made when a window closes")
         kinds = schema(self.emit)
         unset = optional(self.source)
         nullable = unset & set(self.by) | {

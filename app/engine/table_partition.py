@@ -152,7 +152,7 @@ class TablePartition:
         )
         open_parts: dict[int, pl.DataFrame] = {}
         for pane, part in sorted(parts.items()):
-            if closed_to is not None and self.table.window.closes_at(pane) <= closed_to:
+            if closed_to is not None and self.table.windowing.closes_at(pane) <= closed_to:
                 change.late.append(part)
             else:
                 open_parts[pane] = part
@@ -172,7 +172,7 @@ class TablePartition:
         """
         if now is None:
             return
-        passed = {pane for pane in deltas if self.table.window.closes_at(pane) <= now}
+        passed = {pane for pane in deltas if self.table.windowing.closes_at(pane) <= now}
         for pane in sorted({*self._closable(update.stacks, now), *passed}):
             if not budget.take(sum(run.size for run in update.stacks.runs.get(pane, ()))):
                 return
@@ -184,11 +184,11 @@ class TablePartition:
         """The windows that the watermark has passed and whose close has not begun."""
         if now is None:
             return []
-        return [pane for pane in stacks.open_panes() if self.table.window.closes_at(pane) <= now]
+        return [pane for pane in stacks.open_panes() if self.table.windowing.closes_at(pane) <= now]
 
     def _kept(self, pane: int, now: int | None) -> bool:
         """Whether a closed window stays readable."""
-        return now is None or self.table.window.forgotten_at(pane) > now
+        return now is None or self.table.windowing.forgotten_at(pane) > now
 
     def _forget(self, update: StackUpdate, now: int | None) -> None:
         """Drop the closed windows that are no longer kept."""

@@ -173,7 +173,8 @@ class Driver:
     def rows(self, table: Table | str) -> pl.DataFrame:
         """All rows of a table: windows that are open, and closed ones that are still kept.
 
-        Columns: window_start and window_end (ms), the key, the table's columns; sorted by window and key.
+        Columns: window_start and window_end (ms), if it has windows, the key, the table's columns; sorted
+        by window and key.
         """
         self._worker.settle()
         name = table if isinstance(table, str) else table.name
@@ -182,7 +183,8 @@ class Driver:
             self._worker.reader.window(name, start) for start in self._worker.reader.windows(name)
         ]
         rows = pl.concat([pl.DataFrame(schema=definition.row_schema), *frames])
-        return rows.sort(WINDOW_START, *definition.by)
+        start = (WINDOW_START,) if definition.windowed else ()
+        return rows.sort(*start, *definition.by)
 
     def dead_letters(self) -> list[DeadLetter]:
         """All events since the start that could not be handled, in the order in which that was found."""

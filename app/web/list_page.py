@@ -76,4 +76,7 @@ def _row(info: TableInfo, newest: int | None, rows: int) -> Markup:
 def _live(info: TableInfo, newest: int | None, rows: int) -> tuple[Cell, Cell]:
     if newest is None:
         return cell_text.NOTHING, Cell("0")
-    return cell_text.window(newest, newest + info.window_size_ms), Cell(f"{rows:,}")
+    count = Cell(f"{rows:,}")
+    if info.window_size_ms is None:
+        return cell_text.NOTHING, count
+    return cell_text.window(newest, newest + info.window_size_ms), count

@@ -14,7 +14,7 @@ LIMITS = (25, 50, 100, 200, 500, 1000)
 
 def form(info: TableInfo, query: RowsQuery, page: Page, limit_max: int) -> Markup:
     """The form; submitting it gives the same page under its new query."""
-    parameters = query.parameters(info)
+    parameters, options = query.parameters(info), window_options(info, query, page)
     hidden = [
         element("input", type="hidden", name=name, value=parameters[name])
         for name in ("sort", "order")
@@ -23,7 +23,7 @@ def form(info: TableInfo, query: RowsQuery, page: Page, limit_max: int) -> Marku
     return element(
         "form",
         _filters(info, query),
-        _select("window", "Window", str(query.window), window_options(info, query, page)),
+        _select("window", "Window", str(query.window), options) if options else None,
         _select("limit", "Rows", str(query.limit), _limits(query, limit_max)),
         hidden,
         element("button", "Apply"),
@@ -34,11 +34,16 @@ def form(info: TableInfo, query: RowsQuery, page: Page, limit_max: int) -> Marku
 
 
 def window_options(info: TableInfo, query: RowsQuery, page: Page) -> list[tuple[str, str]]:
-    """Values and labels of the windows to choose from: at most the WINDOWS_OFFERED_MAX newest."""
+    """Values and labels of the windows to choose from: at most the WINDOWS_OFFERED_MAX newest.
+
+    None, where the table has no windows.
+    """
+    size_ms = info.window_size_ms
+    if size_ms is None:
+        return []
     starts = list(page.windows[:WINDOWS_OFFERED_MAX])
     if isinstance(query.window, int) and query.window not in starts:
         starts.append(query.window)
-    size_ms = info.window_size_ms
     return [
         ("newest", "newest"),
         ("all", f"all {len(page.windows):,} kept"),

@@ -9,8 +9,8 @@ import msgspec
 import polars as pl
 
 from app.engine.reader import TableInfo
-from app.web.rows_query import RowsQuery
-from app.web.table_views import Page
+from app.web.rows_query import WINDOW_START, RowsQuery
+from app.web.table_views import WINDOW_END, Page
 
 SAFE_INTEGER_MAX = 2**53 - 1
 
@@ -38,8 +38,11 @@ def table(info: TableInfo, version: int, newest: int | None, rows: int) -> dict[
 
 def rows(info: TableInfo, query: RowsQuery, page: Page) -> dict[str, Any]:
     """A page of rows. Without its version, which an event has as its id."""
-    names = page.frame.columns
-    columns = [[_safe(value) for value in _plain(column).to_list()] for column in page.frame]
+    frame = page.frame
+    if info.window_size_ms is None:
+        frame = frame.drop(WINDOW_START, WINDOW_END)
+    names = frame.columns
+    columns = [[_safe(value) for value in _plain(column).to_list()] for column in frame]
     return {
         "table": info.name,
         "window": query.window,

@@ -94,10 +94,15 @@ class RowsPage:
             class_="foot",
         )
 
+    @property
+    def _shows_windows(self) -> bool:
+        """Whether each row says which window it is of."""
+        return self.query.window == "all" and self.info.window_size_ms is not None
+
     def _columns(self) -> list[tuple[str, str]]:
         """Names and kinds of the shown columns."""
         info = self.info
-        window = [(WINDOW_START, TEXT)] if self.query.window == "all" else []
+        window = [(WINDOW_START, TEXT)] if self._shows_windows else []
         keys = [(key, TEXT if at else ROW_HEADER) for at, key in enumerate(info.keys)]
         numbers = [cell_text.is_number(info.schema[name]) for name in info.columns]
         kinds = [NUMBER if number else TEXT for number in numbers]
@@ -127,7 +132,7 @@ class RowsPage:
         windows = list(map(cell_text.window, starts, ends))
         keys = [cell_text.cells(frame[key], plain=True) for key in self.info.keys]
         columns = [cell_text.cells(frame[name], plain=False) for name in self.info.columns]
-        shown = [*([windows] if self.query.window == "all" else []), *keys, *columns]
+        shown = [*([windows] if self._shows_windows else []), *keys, *columns]
         identities = (
             msgspec.json.encode(identity).decode() for identity in zip(starts, *keys, strict=True)
         )
@@ -153,11 +158,14 @@ class RowsPage:
 
     def _window(self) -> str:
         page, query = self.page, self.query
+        size_ms = self.info.window_size_ms
+        if size_ms is None:
+            return "One row per key"
         if query.window == "all":
             return f"{len(page.windows):,} kept windows"
         if page.window is None:
             return "No window yet"
-        text = cell_text.window(page.window, page.window + self.info.window_size_ms).text
+        text = cell_text.window(page.window, page.window + size_ms).text
         if query.window == "newest":
             return f"Newest window · {text}"
         return text if page.window in page.windows else f"{text} · not kept any more"

@@ -12,7 +12,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.codecs.key_hash import key_filter, key_hashes, may_hold
+from app.codecs.key_hash import HASH_MAX, any_held, key_filter, key_hashes
 
 MASK = (1 << 64) - 1
 KINDS: dict[str, tuple[pl.DataType, st.SearchStrategy[Any]]] = {
@@ -95,8 +95,14 @@ def test_hashes_are_spread_evenly() -> None:
 
 @given(st.lists(st.integers(0, MASK), max_size=200))
 def test_filters_hold_what_was_put_in(values: list[int]) -> None:
-    data = key_filter(np.array(values, np.uint64))
-    assert all(may_hold(data, value) for value in values)
+    hashes = np.array(values, np.uint64)
+    data = key_filter(hashes)
+    for number, value in enumerate(values):
+        asked = hashes[number : number + 1]
+        assert any_held(asked, value, value, data)
+        assert value == 0 or not any_held(asked, 0, value - 1, data)
+        assert value == HASH_MAX or not any_held(asked, value + 1, HASH_MAX, data)
+    assert not any_held(hashes[:0], 0, HASH_MAX, data)
 
 
 def test_filters_deny_most_of_the_rest() -> None:
@@ -104,5 +110,6 @@ def test_filters_deny_most_of_the_rest() -> None:
     near = np.sort(hashes)[:10_000]  # as in a segment: one range of hashes
     data = key_filter(near)
     assert len(data) == 12_500
-    others = np.setdiff1d(near + np.uint64(1), near).tolist()
-    assert sum(may_hold(data, value) for value in others) < 0.03 * len(others)
+    others = np.setdiff1d(near + np.uint64(1), near)
+    held = sum(any_held(others[n : n + 1], 0, HASH_MAX, data) for n in range(len(others)))
+    assert held < 0.03 * len(others)

@@ -32,17 +32,17 @@ def expect(table: Table, partitions: Sequence[Sequence[Entry]]) -> Expected:
     Lateness is decided where an event is read: by the largest time before it in its partition. Windows
     close per partition where the table is aligned, else where the slowest partition has come to.
     """
-    expected, window = Expected(), table.window
+    expected, window = Expected(), table.windowing
     groups: dict[tuple[int, int, tuple[Any, ...]], list[Row]] = defaultdict(list)
     stream_times: dict[int, int] = {}
     for number, entries in enumerate(partitions):
         for offset, (time, sale) in enumerate(entries):
             now = stream_times[number] = max(stream_times.get(number, time), time)
-            start = time - time % window.size_ms
-            if start + window.size_ms + window.grace_ms <= now:
+            start = 0 if window.size_ms is None else time - time % window.size_ms
+            if window.closes_at(start) <= now:
                 expected.late.append((number, offset))
                 continue
-            row = msgspec.structs.asdict(sale)
+            row = {**msgspec.structs.asdict(sale), "_time": time, "_offset": offset}
             key = tuple(row[name] for name in table.by)
             groups[(number if table.aligned else -1, start, key)].append(row)
     slowest = min(stream_times.values()) if len(stream_times) == len(partitions) else None
@@ -51,9 +51,10 @@ def expect(table: Table, partitions: Sequence[Sequence[Entry]]) -> Expected:
     expected.watermarks[-1] = slowest
     for (number, start, key), rows in groups.items():
         watermark = expected.watermarks[number]
-        closes_at = start + window.size_ms + window.grace_ms
-        closed = watermark is not None and closes_at <= watermark
-        result = {"window_start": start, "window_end": start + window.size_ms}
+        closed = watermark is not None and window.closes_at(start) <= watermark
+        result = (
+            {"window_start": start, "window_end": start + window.size_ms} if window.size_ms else {}
+        )
         result |= dict(zip(table.by, key, strict=True))
         result |= {column: plain(rows) for column, (_, plain) in COLUMNS.items()}
         (expected.closed if closed else expected.open).append(result)

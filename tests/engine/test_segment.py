@@ -36,7 +36,7 @@ panes = st.integers(-(2**63), 2**63 - 1)
 
 @given(
     sold=st.lists(sales, min_size=1, max_size=40),
-    bytes_max=st.sampled_from([5_000, 8_000, 1 << 20]),
+    bytes_max=st.sampled_from([7_000, 9_000, 1 << 20]),
 )
 def test_partials_survive_whatever_the_cut(sold: list[Sale], bytes_max: int) -> None:
     partial = table("t", KEYS, tumbling(10)).partial(batch_of(sold).frame)
@@ -47,13 +47,13 @@ def test_partials_survive_whatever_the_cut(sold: list[Sale], bytes_max: int) -> 
     assert found.schema == partial.schema
     for chunk in chunks:
         frame, head = segment.decode(chunk), Head.of(head_bytes(b"s", chunk))
-        found_hashes = key_hashes(frame, KEYS).tolist()
+        found_hashes = key_hashes(frame, KEYS)
         assert (head.rows, head.low, head.high) == (
             len(frame),
             min(found_hashes),
             max(found_hashes),
         )
-        assert all(map(head.may_hold, found_hashes))
+        assert all(head.may_hold(found_hashes[n : n + 1]) for n in range(len(frame)))
     ranges = [Head.of(chunk) for chunk in chunks]
     assert all(one.high <= other.low for one, other in pairwise(ranges))
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,7 +112,30 @@ def check(bench: Workbench, item: Table) -> None:
     expected = expect(item, bench.sent)
     assert Counter(bench.late(item)) == Counter(expected.late)
     assert counted(list(bench.derived(item).values())) == counted(expected.closed)
+    check_reads(bench, item)
     check_rows(bench, item, expected.open, expected.closed, expected.watermarks[-1])
+
+
+def check_reads(bench: Workbench, item: Table) -> None:
+    """Reading by key, or slice by slice, shows what reading whole windows does."""
+    reader, rows = bench.worker.reader, bench.rows(item)
+    sliced = [
+        row
+        for start in reader.windows(item.name)
+        for frame in reader.slices(item.name, start)
+        for row in frame.to_dicts()
+    ]
+    assert counted(sliced) == counted(rows)
+    kinds = {name: item.row_schema[name] for name in item.by}
+    keys = {tuple(row[name] for name in item.by) for row in rows}
+    unknown = tuple(
+        {"shop": "?", "region": "?", "size": 77, "gift": None}[name] for name in item.by
+    )
+    for asked in [*({key} for key in keys), keys, {unknown}]:
+        frame = pl.DataFrame(list(asked), schema=kinds, orient="row")
+        found = reader.rows(item.name, frame).to_dicts()
+        wanted = [row for row in rows if tuple(row[name] for name in item.by) in asked]
+        assert counted(found) == counted(wanted)
 
 
 def check_rows(
@@ -127,7 +151,7 @@ def check_rows(
     kept = shown - counted(still_open)
     assert not kept - counted(closed), "a row is shown that is neither open nor closed"
     if slowest is not None and not item.aligned:
-        must = [row for row in closed if item.window.forgotten_at(row["window_start"]) > slowest]
+        must = [row for row in closed if item.windowing.forgotten_at(row["window_start"]) > slowest]
         assert not counted(must) - kept, "a closed window was forgotten too early"
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine import windows
-from app.engine.windows import Tumbling, tumbling
+from app.engine.windows import Unwindowed, Window, tumbling
 
 EXAMPLES = {
     "tumbling": [
@@ -18,7 +18,8 @@ EXAMPLES = {
         tumbling("1m", grace="10s"),
         tumbling(7, grace=3, keep=0),
         tumbling("1d", keep="30d"),
-    ]
+    ],
+    "unwindowed": [Unwindowed()],
 }
 each_window = pytest.mark.parametrize(
     "window", [window for examples in EXAMPLES.values() for window in examples], ids=str
@@ -27,22 +28,37 @@ times = st.integers(-(2**50), 2**50)
 
 
 def test_every_kind_has_examples() -> None:
-    assert {info.name for info in pkgutil.iter_modules(windows.__path__)} == set(EXAMPLES)
+    assert {info.name for info in pkgutil.iter_modules(windows.__path__)} - {"window"} == set(
+        EXAMPLES
+    )
 
 
 @each_window
 @given(time=times)
-def test_a_window_holds_its_times(window: Tumbling, time: int) -> None:
+def test_a_window_holds_its_times(window: Window, time: int) -> None:
     start = window.pane_of(time)
-    assert start <= time < window.end(start)
     assert window.pane_of(start) == start
-    assert window.pane_of(window.end(start)) == window.end(start), "half-open, without a gap"
-    assert window.end(start) <= window.closes_at(start) <= window.forgotten_at(start)
+    assert time < window.closes_at(start) <= window.forgotten_at(start)
+    if window.size_ms is not None:
+        end = start + window.size_ms
+        assert start <= time < end <= window.closes_at(start)
+        assert window.pane_of(end) == end, "half-open, without a gap"
+
+
+@each_window
+@given(moments=st.lists(times, min_size=2, max_size=2).map(sorted))
+def test_stream_times_that_close_the_same_are_one(window: Window, moments: list[int]) -> None:
+    before, after = moments
+    pane = window.pane_of(before)
+    closes = before < window.closes_at(pane) <= after
+    same = window.closed_before(before) == window.closed_before(after)
+    assert window.closed_before(before) <= window.closed_before(after)
+    assert not (closes and same)
 
 
 @each_window
 @given(moments=st.lists(times, min_size=1))
-def test_columns_are_placed_as_single_times_are(window: Tumbling, moments: list[int]) -> None:
+def test_columns_are_placed_as_single_times_are(window: Window, moments: list[int]) -> None:
     frame = pl.DataFrame({"time": moments}, schema={"time": pl.Int64()})
     placed = frame.select(window.pane(pl.col("time"))).to_series()
     assert placed.dtype == pl.Int64

@@ -17,7 +17,7 @@ def test_book_has_the_window_keys_and_columns_of_its_table(
     assert table.source is book.source
     assert table.by == tuple(book.keys)
     assert list(table.columns) == list(book.figures)
-    assert (table.window.size_ms, table.window.grace_ms) == (book.size_ms, book.grace_ms)
+    assert (table.windowing.size_ms, table.windowing.grace_ms) == (book.size_ms, book.grace_ms)
 
 
 def test_every_table_has_a_book(tables: dict[str, Table]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from yarl import URL
@@ -134,3 +136,23 @@ async def test_metrics_health_and_readiness() -> None:
         health, ready = await client.get("/health"), await client.get("/ready")
         assert (health.status, await health.json()) == (200, {"status": "ok"})
         assert (ready.status, await ready.json()) == (503, {"status": "restoring", "partitions": 3})
+
+
+LIFETIME = replace(
+    describe("lifetime", {"customer": pl.String()}, {"orders": pl.Int64()}),
+    window="no windows",
+    window_size_ms=None,
+)
+
+
+async def test_a_table_without_windows_shows_none() -> None:
+    table = FakeTable(LIFETIME)
+    table.windows[0] = pl.DataFrame({"customer": ["b", "a"], "orders": [2, 1]})
+    async with served(FakeReader(table)) as client:
+        data = await (await client.get("/api/tables/lifetime/rows")).json()
+        page = await (await client.get("/tables/lifetime")).text()
+        tables = await (await client.get("/")).text()
+    assert data["rows"] == [{"customer": "a", "orders": 1}, {"customer": "b", "orders": 2}]
+    assert "One row per key" in page
+    assert 'name="window"' not in page
+    assert "no windows" in tables

@@ -29,10 +29,6 @@ class Tumbling:
         """The start of the window that holds this time."""
         return time_ms // self.size_ms * self.size_ms
 
-    def end(self, pane: int) -> int:
-        """The end (exclusive) of the window that starts at `pane`."""
-        return pane + self.size_ms
-
     def closes_at(self, pane: int) -> int:
         """The watermark at which the window closes."""
         return pane + self.size_ms + self.grace_ms
@@ -40,6 +36,10 @@ class Tumbling:
     def forgotten_at(self, pane: int) -> int:
         """The watermark at which the closed window is dropped from the state."""
         return self.closes_at(pane) + self.keep_ms
+
+    def closed_before(self, time_ms: int) -> int:
+        """The start of the window that holds this time, less the grace."""
+        return self.pane_of(time_ms - self.grace_ms)
 
     def __str__(self) -> str:
         return f"tumbling {human(self.size_ms)}, grace {human(self.grace_ms)}"

@@ -107,6 +107,7 @@ function setLink(id, address) {
 
 function setWindows(windows) {
   const select = document.getElementById("window");
+  if (!select) return;
   const same = windows.length === select.options.length
     && windows.every(([value, label], at) => select.options[at].value === value && select.options[at].text === label);
   if (same || select === document.activeElement) return;

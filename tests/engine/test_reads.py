@@ -1,0 +1,142 @@
+"""Tables are read from code by key, by window and as a whole, while writing goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from app.engine.aggregates import count, latest, total
+from app.engine.reads import TableKeyError
+from app.engine.stacks import Sizes
+from app.engine.table import Table, TableNotRunningError
+from app.engine.windows import tumbling
+from tests.engine.sales import Sale
+from tests.engine.segments import segments_of
+from tests.engine.workbench import Workbench
+
+COLUMNS = {"sales": count(), "size": total("size"), "last": latest("size")}
+
+
+def by_shop() -> Table:
+    return Table("by_shop", source=Sale, by="shop", window=tumbling(10, keep=1000), columns=COLUMNS)
+
+
+def lifetime() -> Table:
+    return Table("lifetime", source=Sale, by=("region", "gift"), columns=COLUMNS)
+
+
+def bench_of(*tables: Table) -> Workbench:
+    bench = Workbench(tables, 2, Sizes(fan_in=3, slice_bytes=3000))
+    with segments_of(rows_max=2):
+        for number in range(40):
+            shop, region = f"shop {number % 7}", f"region {number % 3}"
+            sale = Sale(shop=shop, region=region, size=number, gift=number % 2 == 0)
+            bench.send(number % 7 % 2, [(number, sale)])
+            bench.settle()
+    return bench
+
+
+async def test_the_rows_of_a_key() -> None:
+    table, other = by_shop(), lifetime()
+    bench = await asyncio.to_thread(bench_of, table, other)
+    rows = (await table.get("shop 3")).to_dicts()
+    assert [row["window_start"] for row in rows] == [30, 20, 10, 0]
+    assert rows[-1] == {
+        "window_start": 0,
+        "window_end": 10,
+        "shop": "shop 3",
+        "sales": 1,
+        "size": 3,
+        "last": 3,
+    }
+    assert (await table.get("nobody")).to_dicts() == []
+    numbers = [number for number in range(40) if number % 3 == 1 and number % 2 == 1]
+    assert (await other.get(("region 1", False))).to_dicts() == [
+        {
+            "region": "region 1",
+            "gift": False,
+            "sales": len(numbers),
+            "size": sum(numbers),
+            "last": 37,
+        }
+    ]
+    await asyncio.to_thread(bench.close)
+
+
+async def test_several_keys_windows_and_all() -> None:
+    table = by_shop()
+    bench = await asyncio.to_thread(bench_of, table)
+    found = await table.range(["shop 1", "shop 2", "shop 1", "nobody"])
+    assert sorted(set(found["shop"])) == ["shop 1", "shop 2"]
+    moment = datetime(1970, 1, 1, 0, 0, 0, 25_000, UTC)
+    for window in (await table.window(25), await table.window(moment)):
+        assert window["sales"].sum() == 10
+        assert set(window["window_start"]) == {20}
+    frames = [frame async for frame in table.scan()]
+    assert pl.concat(frames)["size"].sum() == sum(range(40))
+    await asyncio.to_thread(bench.close)
+
+
+async def test_keys_that_are_asked_for_together_are_read_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = by_shop()
+    bench = await asyncio.to_thread(bench_of, table)
+    reader, asked = bench.worker.reader, list[int]()
+    read = reader.rows
+
+    def counted(name: str, keys: pl.DataFrame) -> pl.DataFrame:
+        asked.append(len(keys))
+        return read(name, keys)
+
+    monkeypatch.setattr(reader, "rows", counted)
+    keys = [f"shop {number % 7}" for number in range(500)]
+    answers = await asyncio.gather(*map(table.get, keys))
+    assert sum(asked) <= 14
+    for key, answer in zip(keys, answers, strict=True):
+        assert set(answer["shop"]) == {key}
+    await asyncio.to_thread(bench.close)
+
+
+async def test_reading_while_segments_are_replaced() -> None:
+    table = lifetime()
+    bench = await asyncio.to_thread(bench_of, table)
+    stop = asyncio.Event()
+
+    async def look() -> Sequence[int]:
+        seen = []
+        while not stop.is_set():
+            seen.append(int((await table.get(("region 0", True)))["sales"].sum()))
+        return seen
+
+    looking = asyncio.ensure_future(look())
+    for number in range(60):
+        sale = Sale(shop="s", region="region 0", size=1, gift=True)
+        await asyncio.to_thread(bench.send, 0, [(number, sale)])
+        await asyncio.to_thread(bench.settle)
+    stop.set()
+    seen = await looking
+    assert list(seen) == sorted(seen), "a reader saw a checkpoint and then an earlier one"
+    assert (await table.get(("region 0", True)))["sales"].to_list() == [60 + 7]
+    await asyncio.to_thread(bench.close)
+
+
+async def test_a_key_of_another_form_is_told() -> None:
+    table, other = by_shop(), lifetime()
+    bench = await asyncio.to_thread(bench_of, table, other)
+    with pytest.raises(TableKeyError, match=r"a key is \(region, gift\), not 'region 1'"):
+        await other.get("region 1")
+    with pytest.raises(TableKeyError, match="a key is shop, not"):
+        await table.get(("a", "b"))
+    with pytest.raises(TableKeyError, match="shop is String, not 5"):
+        await table.get(5)
+    await asyncio.to_thread(bench.close)
+
+
+async def test_a_table_of_no_worker() -> None:
+    with pytest.raises(TableNotRunningError, match="'by_shop' belongs to no running worker"):
+        await by_shop().get("a")
