@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
-from aiokafka.partitioner import murmur2
+
+from app.codecs.murmur2 import partitions
 
 START_MS = 1_790_000_000_000
 """Time of the first event. Fixed: equal settings give equal bytes. The topic must not expire."""
@@ -21,11 +22,6 @@ _TYPES = ("order.placed", "order.paid", "page.viewed", "cart.updated")
 _SOURCES = tuple(f"web-{number}" for number in range(8))
 _COUNTRIES = ("DE", "FR", "NL", "PL", "ES", "IT", "SE", "AT")
 _ADDRESSES = tuple(f"10.1.{number // 16}.{number % 16}" for number in range(256))
-
-
-def partition_of(key: str, partitions: int) -> int:
-    """The partition that Java's default partitioner gives a key."""
-    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
 @dataclass(frozen=True)
@@ -48,13 +44,13 @@ class Workload:
     @cached_property
     def users(self) -> pl.Series:
         """All users; an event's `user_code` is an index into it."""
-        return pl.Series("user", [f"user-{number}" for number in range(self.keys)])
+        numbers = pl.int_range(self.keys, eager=True).cast(pl.String)
+        return ("user-" + numbers).alias("user")
 
     @cached_property
     def partition_of_code(self) -> pl.Series:
         """The partition of each user, in the order of `users`."""
-        found = [partition_of(user, self.partitions) for user in self.users]
-        return pl.Series("partition", found, pl.UInt32)
+        return partitions(self.users, self.partitions).cast(pl.UInt32).alias("partition")
 
     def chunks(self) -> Iterator[pl.DataFrame]:
         """The events: the columns FIELDS, then `user_code` and `partition`."""

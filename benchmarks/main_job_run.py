@@ -9,6 +9,7 @@ import psutil
 
 from benchmarks.check import differences, emitted
 from benchmarks.child import Child, ChildError
+from benchmarks.events import Workload
 from benchmarks.scrape import free_port, scrape
 from benchmarks.stall import Stall
 from benchmarks.topics import read_committed
@@ -22,36 +23,48 @@ WORKER = ("-m", "faust", "--quiet", "-A", "benchmarks.main_job", "worker", "-l",
 
 
 def run_main_job(bench: Workbench) -> dict[str, Any]:
-    """Speed, memory and correctness of one run over the whole topic.
+    """Speed, memory and correctness of one run over the whole topic."""
+    return _run(bench, bench.workload, "main job")
+
+
+def run_high_cardinality(bench: Workbench) -> dict[str, Any]:
+    """The same with many keys."""
+    scale = bench.scale
+    return _run(bench, Workload(scale.main_job_events, scale.many_keys), "high cardinality")
+
+
+def _run(bench: Workbench, workload: Workload, label: str) -> dict[str, Any]:
+    """One run over the whole topic.
 
     The time begins when the worker has its first fetch, by its own report (CLOCK_MONOTONIC, which
     processes share), and ends when the group's committed offsets are seen at the end of every
     partition; they are asked for from outside every SAMPLE_INTERVAL_S.
     """
     bench.compile_kernels()
-    topic = bench.events_topic()
-    answer = bench.workload.totals()  # before the worker starts: it needs both cores
+    topic = bench.events_topic(workload)
+    answer = workload.totals()  # before the worker starts: it needs both cores
     port = free_port()
     settings = {"BENCH_TOPIC": topic, "HEADRACE_WEB_PORT": str(port)}
-    with bench.child("main-job", WORKER, **settings) as worker:
+    with bench.child(label.replace(" ", "-"), WORKER, **settings) as worker:
         group = worker.environment["HEADRACE_APP_ID"]
-        facts = {**_measure(bench, worker, topic, group), **scrape(port)}
+        facts = {**measured(bench, worker, topic, group, label), **scrape(port)}
     derived = f"{group}.totals"
-    partitions = bench.workload.partitions
+    partitions = workload.partitions
     ends = bench.topics.ends(derived, partitions)
     found = emitted(read_committed(bench.servers, derived, [0] * partitions, ends))
     faults = differences(answer, found)
     return {**facts, "derived_events": found.height, "correct": not faults, "differences": faults}
 
 
-def _measure(bench: Workbench, worker: Child, topic: str, group: str) -> dict[str, Any]:
+def measured(bench: Workbench, worker: Child, topic: str, group: str, label: str) -> dict[str, Any]:
+    """Speed and memory from the worker's first fetch until the group has committed the whole topic."""
     ends = bench.topics.ends(topic, bench.workload.partitions)
     first_fetch = _first_fetch(worker)
     process = psutil.Process(worker.pid)
     cpu_before = sum(process.cpu_times()[:2])
     samples: list[tuple[float, int, float]] = []
-    stall = Stall("the main job", STALL_S_MAX)
-    with bench.step("main job", sum(ends)) as step:
+    stall = Stall(label, STALL_S_MAX)
+    with bench.step(label, sum(ends)) as step:
         while True:
             committed = bench.topics.committed(group, topic, bench.workload.partitions)
             now, done = time.monotonic(), sum(committed)

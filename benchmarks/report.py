@@ -17,6 +17,8 @@ NAMES = {
     "quix": "Quix Streams",
     "stock_faust": "stock Faust",
     "latency": "latency",
+    "high_cardinality": "Headrace, many keys",
+    "unwindowed": "Headrace, no windows",
 }
 
 
@@ -62,7 +64,10 @@ def _verdict(results: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
     else:
         text += '<span class="met">No measured target is missed.</span>'
     faults = [
-        fault for found in results["rounds"].get("main_job", []) for fault in found["differences"]
+        fault
+        for many in results["rounds"].values()
+        for found in many
+        for fault in found.get("differences", [])
     ]
     return text + "</p>" + "".join(f"<p>{escape(fault)}</p>" for fault in faults)
 

@@ -136,9 +136,9 @@ def _show(results: dict[str, Any], verdicts: Sequence[Verdict], page: Path) -> N
             _WORDS[verdict.met],
         )
     console.print(table)
-    for found in results["rounds"].get("main_job", []):
-        for fault in found["differences"]:
-            console.print(f"[red]round {found['round']}: {fault}[/]")
+    for found in (item for many in results["rounds"].values() for item in many):
+        for fault in found.get("differences", []):
+            console.print(f"[red]{found['benchmark']}, round {found['round']}: {fault}[/]")
     console.print("correct: " + ("[green]yes[/]" if results["correct"] else "[red]not shown[/]"))
     console.print(f"report: {page}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """Events of each job, seconds of the latency run, and how often the throughputs are measured.
+    """Events of each job, seconds of the latency run, and how often each is measured (0: not at this scale).
 
     Rounds alternate (main job, peers, main job, ...), so that a ratio compares the same minutes of
     the machine.
@@ -16,6 +16,9 @@ class Scale:
     main_job_events: int
     stock_faust_events: int
     quix_events: int
+    many_keys: int
+    unwindowed_events: int
+    unwindowed_keys: int
     latency_rate: int
     latency_seconds: int
     latency_warm_up_seconds: int
@@ -27,27 +30,57 @@ SCALES = {
         main_job_events=10_000_000,
         stock_faust_events=100_000,
         quix_events=300_000,
+        many_keys=1_000_000,
+        unwindowed_events=50_000_000,
+        unwindowed_keys=10_000_000,
         latency_rate=100_000,
         latency_seconds=30,
         latency_warm_up_seconds=5,
-        rounds={"main_job": 3, "stock_faust": 2, "quix": 2, "latency": 3},
+        rounds={
+            "main_job": 3,
+            "stock_faust": 2,
+            "quix": 2,
+            "latency": 3,
+            "high_cardinality": 1,
+            "unwindowed": 1,
+        },
     ),
     "quick": Scale(
         main_job_events=2_000_000,
         stock_faust_events=50_000,
         quix_events=200_000,
+        many_keys=200_000,
+        unwindowed_events=2_000_000,
+        unwindowed_keys=400_000,
         latency_rate=100_000,
         latency_seconds=10,
         latency_warm_up_seconds=5,
-        rounds={"main_job": 2, "stock_faust": 1, "quix": 1, "latency": 1},
+        rounds={
+            "main_job": 2,
+            "stock_faust": 1,
+            "quix": 1,
+            "latency": 1,
+            "high_cardinality": 0,
+            "unwindowed": 0,
+        },
     ),
     "tiny": Scale(  # proves that everything works together; its figures mean nothing
         main_job_events=50_000,
         stock_faust_events=1_000,
         quix_events=2_000,
+        many_keys=5_000,
+        unwindowed_events=20_000,
+        unwindowed_keys=4_000,
         latency_rate=2_000,
         latency_seconds=2,
         latency_warm_up_seconds=1,
-        rounds={"main_job": 1, "stock_faust": 1, "quix": 1, "latency": 1},
+        rounds={
+            "main_job": 1,
+            "stock_faust": 1,
+            "quix": 1,
+            "latency": 1,
+            "high_cardinality": 1,
+            "unwindowed": 1,
+        },
     ),
 }

