@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     `HEADRACE_CHECKPOINT_INTERVAL_MS`."""
     segment_kb_max: Annotated[int, Field(ge=16, le=960)] = 512
     """State is cut into segments of this size; Kafka's limit for one message is 1024 kB."""
-    segments_per_window_max: Annotated[int, Field(ge=2, le=64)] = 8
+    segments_per_window_max: Annotated[int, Field(ge=2, le=64)] = 16
     """That many segments of one size and window are merged into one. Larger: less writing,
     slower reading."""
     read_cache_mb: Annotated[int, Field(ge=1, le=65_536)] = 32

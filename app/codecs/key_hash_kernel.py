@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from app.codecs.kernel import kernel, part
-from app.codecs.words_kernel import load_byte, load_word
+from app.codecs.words_kernel import load_byte, load_word, multiply_high
 
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -56,8 +56,8 @@ def add_texts(address: Any, length: Any, out: Any) -> None:
 def _probe(value: Any, number: Any, bits: Any) -> Any:
     """The bit of a filter that a hash sets at its probe of this number."""
     other = _mixed(value ^ _PROBE_SEED)  # hashes of one segment are near each other
-    step = (other >> np.uint64(32)) | np.uint64(1)
-    return (other + np.uint64(number) * step) % np.uint64(bits)
+    step = _mixed(other) | np.uint64(1)
+    return multiply_high(other + np.uint64(number) * step, np.uint64(bits))
 
 
 @kernel

@@ -330,7 +330,7 @@ class Processor:
                 self._partition_counts[table.topic],
                 self._sizes.segment_bytes_max,
             )
-        checkpoint.records += sender.records(table.merge(partials) if partials else None, progress)
+        checkpoint.records += sender.records(table.stack(partials) if partials else None, progress)
 
     def _finish(self, checkpoint: Checkpoint, change: Change) -> None:
         """Make derived events of closed windows, and late records of partials that came too late."""

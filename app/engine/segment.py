@@ -17,13 +17,12 @@ import polars as pl
 
 from app.codecs.key_hash import any_held, key_filter, key_hashes
 
-FINAL = 255
-"""The level of the one run that a closed window keeps."""
-
 _KEY = struct.Struct(">cQBQH")
 _BIAS = 1 << 63
 _MARK = b"s"
 _HEAD = struct.Struct(">IIIQQ")
+_COMPRESSION_MIN = 2
+"""What is expected at least; a segment that becomes too large is made again, in halves."""
 
 
 @dataclass(frozen=True, order=True)
@@ -101,17 +100,18 @@ def encode(frame: pl.DataFrame, keys: Sequence[str], bytes_max: int) -> list[byt
     ValueError: a single row does not fit.
     """
     hashes = key_hashes(frame, keys)
-    if frame.estimated_size() <= 4 * bytes_max:
+    if frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
         data = _encoded(frame, hashes)
         if len(data) <= bytes_max:
             return [data]
-    order = np.argsort(hashes)
+    # the ranges of segments may have one in 65,536 in common, and sorting by so much is one of counting
+    order = np.argsort((hashes >> np.uint64(48)).astype(np.uint16), kind="stable")
     return _cut(frame[order], hashes[order], bytes_max)
 
 
 def _cut(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) -> list[bytes]:
     """Segments of a frame that is in the order of its hashes."""
-    if len(frame) < 2 or frame.estimated_size() <= 4 * bytes_max:
+    if len(frame) < 2 or frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
         data = _encoded(frame, hashes)
         if len(data) <= bytes_max:
             return [data]

@@ -3,23 +3,24 @@
 A window is a stack of immutable runs, merged by size classes, so that their number grows with the logarithm
 of what came. Whatever is small is merged at once. What is not becomes a *build*: a new run that is made over
 several checkpoints, one range of the keys' hashes after the other, and takes the place of its sources when it
-is whole. Closing a window is such a build too, whose slices go out as derived events on the way.
+is whole. A large window is closed in the same way, slice by slice; its runs stay as they are until it is
+forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import polars as pl
 
 from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine import segment
-from app.engine.segment import FINAL, Head, Run
+from app.engine.segment import Head, Run
 from app.engine.table import Table
 
-_LEVEL_MAX = FINAL - 1
+_LEVEL_MAX = 254
 
 ReadSegments = Callable[[list[bytes]], list[bytes]]
 
@@ -34,7 +35,7 @@ class Sizes:
     """
 
     segment_bytes_max: int = 512 * 1024
-    fan_in: int = 8
+    fan_in: int = 16
     merge_bytes_max: int = 32 << 20
     slice_bytes: int = 4 << 20
 
@@ -54,35 +55,36 @@ class Budget:
 
 
 class Build(msgspec.Struct, frozen=True):
-    """A run in the making.
+    """A run in the making, or a window that is being closed (`closes`).
 
-    level FINAL: of a window that is being closed. sources: level and sequence of the runs that it replaces.
-    done: the hashes below are in it.
+    sources: level and sequence of the runs that it replaces. done: the hashes below are dealt with.
     """
 
     level: int
     sequence: int
     sources: tuple[tuple[int, int], ...]
     done: int = 0
-
-    @property
-    def closes(self) -> bool:
-        """Whether the window is being closed by it."""
-        return self.level == FINAL
+    closes: bool = False
 
 
 @dataclass
 class Stacks:
-    """What is committed: the runs of each window, and those in the making, which do not count yet."""
+    """What is committed: the runs of each window, and those in the making, which do not count yet.
+
+    closed: the windows that are closed, and only kept to be read.
+    """
 
     runs: dict[int, tuple[Run, ...]] = field(default_factory=dict)
+    closed: frozenset[int] = frozenset()
     builds: dict[int, Build] = field(default_factory=dict)
     halves: dict[int, Run] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, heads: Mapping[bytes, bytes], builds: Mapping[int, Build]) -> Stacks:
+    def of(
+        cls, heads: Mapping[bytes, bytes], closed: Iterable[int], builds: Mapping[int, Build]
+    ) -> Stacks:
         """Find them from the heads of all segments."""
-        stacks = cls(segment.runs_of(heads), dict(builds))
+        stacks = cls(segment.runs_of(heads), frozenset(closed), dict(builds))
         for pane, build in builds.items():
             runs = stacks.runs.pop(pane, ())
             made = [
@@ -95,9 +97,9 @@ class Stacks:
 
     def open_panes(self) -> Iterator[int]:
         """The windows that are not closed, and not being closed."""
-        for pane, runs in self.runs.items():
+        for pane in self.runs:
             build = self.builds.get(pane)
-            if runs[0].level != FINAL and not (build and build.closes):
+            if pane not in self.closed and not (build and build.closes):
                 yield pane
 
     def segments(self) -> int:
@@ -123,7 +125,12 @@ class StackUpdate:
     ) -> None:
         self.puts: dict[bytes, bytes] = {}
         self.deletes: list[bytes] = []
-        self.stacks = Stacks(dict(committed.runs), dict(committed.builds), dict(committed.halves))
+        self.stacks = replace(
+            committed,
+            runs=dict(committed.runs),
+            builds=dict(committed.builds),
+            halves=dict(committed.halves),
+        )
         self._table = table
         self._sequence = sequence
         self._sizes = sizes
@@ -149,16 +156,16 @@ class StackUpdate:
         """
         self._abandon(pane)
         runs = self.stacks.runs.get(pane, ())
-        if sum(run.size for run in runs) > self._sizes.slice_bytes:
-            if delta is not None:
-                self._add(pane, self._written(pane, 0, self._sequence, delta))
-            self._begin(pane, FINAL, self.stacks.runs[pane])
+        large = sum(run.size for run in runs) > self._sizes.slice_bytes
+        if delta is not None and (keep or large):
+            self._add(pane, self._written(pane, 0, self._sequence, delta))
+        if large:
+            self.stacks.builds[pane] = Build(0, self._sequence, (), closes=True)
+            self.stacks.halves[pane] = Run(0, self._sequence, ())
             return None
-        frames = self._taken(pane, runs)
-        merged = self._table.merge(frames if delta is None else [*frames, delta])
-        if keep:
-            self._add(pane, self._written(pane, FINAL, self._sequence, merged))
-        return merged
+        frames = self._frames([key for run in runs for key in run.keys(pane)])
+        self._closed(pane, keep)
+        return self._table.merge(frames if delta is None else [*frames, delta])
 
     def advance(self, keep: Callable[[int], bool]) -> Iterator[pl.DataFrame]:
         """Go on with all builds as far as the budget goes; gives the merged partials of closing windows."""
@@ -170,7 +177,15 @@ class StackUpdate:
 
     def forget(self, pane: int) -> None:
         """Drop a closed window."""
-        self._delete(pane, self.stacks.runs.pop(pane))
+        self.stacks.closed -= {pane}
+        self._delete(pane, self.stacks.runs.pop(pane, ()))
+
+    def _closed(self, pane: int, keep: bool) -> None:
+        """The window is closed: its runs stay as they are for readers, or are dropped."""
+        if keep:
+            self.stacks.closed |= {pane}
+        else:
+            self.forget(pane)
 
     # -- builds ---------------------------------------------------------------------------------
 
@@ -207,9 +222,11 @@ class StackUpdate:
     def _next_slice(
         self, pane: int, build: Build, keep: Callable[[int], bool]
     ) -> pl.DataFrame | None:
-        """Merge the next range of hashes into the build; its rows."""
+        """Deal with the next range of hashes; its merged rows."""
         sources = [
-            run for run in self.stacks.runs[pane] if (run.level, run.sequence) in build.sources
+            run
+            for run in self.stacks.runs[pane]
+            if build.closes or (run.level, run.sequence) in build.sources
         ]
         total = sum(run.size for run in sources)
         slices = -(-total // self._sizes.slice_bytes)
@@ -217,17 +234,20 @@ class StackUpdate:
         self._budget.take(max(total // max(slices, 1), 1))
         frames = [frame for run in sources for frame in self._within(pane, run, low, high)]
         merged = self._table.merge(frames) if frames else None
-        if merged is not None and (not build.closes or keep(pane)):
+        if merged is not None and not build.closes:
             run = self._written(pane, build.level, build.sequence, merged, self.stacks.halves[pane])
             self.stacks.halves[pane] = run
         if high < HASH_MAX:
             self.stacks.builds[pane] = msgspec.structs.replace(build, done=high + 1)
+        elif build.closes:
+            del self.stacks.builds[pane], self.stacks.halves[pane]
+            self._closed(pane, keep(pane))
         else:
             self._finish(pane, sources)
         return merged
 
     def _finish(self, pane: int, sources: list[Run]) -> None:
-        """The build is whole: it takes the place of its sources."""
+        """The run is whole: it takes the place of its sources."""
         del self.stacks.builds[pane]
         made = self.stacks.halves.pop(pane)
         self._delete(pane, sources)

@@ -22,6 +22,8 @@ PANE = "_pane"
 """The hidden column of every partial: the start of the window (ms)."""
 WINDOW_START, WINDOW_END = "window_start", "window_end"
 
+_DIFFERENT = 0.8
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
 
@@ -170,9 +172,17 @@ class Table:
 
     def merge(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Reduce partials to one row per window and key. At least one frame must be given."""
+        return pl.concat(partials).group_by(PANE, *self._keys).agg(self._merge)
+
+    def stack(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """The partials as one frame, merged unless nearly all their keys differ, which would be for nothing."""
         if len(partials) == 1:
             return partials[0]
-        return pl.concat(partials).group_by(PANE, *self._keys).agg(self._merge)
+        stacked = pl.concat(partials)
+        if any(self.row_schema[key].is_nested() for key in self.by):  # cannot be counted so
+            return self.merge([stacked])
+        different = stacked.select(pl.col(self._keys).approx_n_unique()).row(0)
+        return stacked if max(different) > _DIFFERENT * len(stacked) else self.merge([stacked])
 
     def result(self, merged: pl.DataFrame) -> pl.DataFrame:
         """What readers see of merged partials: window_start, window_end (if windowed), the keys, the columns."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import msgspec
 import polars as pl
 
-from app.engine.segment import FINAL
 from app.engine.stacks import Budget, Build, ReadSegments, Sizes, Stacks, StackUpdate
 from app.engine.table import PANE, Table, TableDefinitionError
 from app.engine.watermark import Progress, watermark
@@ -27,6 +26,7 @@ class Meta(msgspec.Struct, frozen=True):
     senders: dict[int, tuple[int | None, bool]] = {}
     positions: dict[str, int] = {}
     definition: str = ""
+    closed: tuple[int, ...] = ()
     builds: dict[int, Build] = {}
     format: int = 1
 
@@ -78,7 +78,7 @@ class TablePartition:
                 f"table {self.table.name!r} is defined otherwise than when its state was written; "
                 "give the new definition a new name, or restore the old one"
             )
-        self.stacks = Stacks.of(heads, self.meta.builds)
+        self.stacks = Stacks.of(heads, self.meta.closed, self.meta.builds)
 
     def stream_time(self, sender: int) -> int | None:
         """The committed stream time of a sender (ms)."""
@@ -129,6 +129,7 @@ class TablePartition:
             {sender: (item.time, item.idle) for sender, item in senders.items()},
             dict(positions),
             self.table.definition,
+            tuple(sorted(update.stacks.closed)),
             update.stacks.builds,
             FORMAT,
         )
@@ -138,10 +139,10 @@ class TablePartition:
     def _split(
         self, partials: Sequence[pl.DataFrame], change: Change, closed_to: int | None
     ) -> dict[int, pl.DataFrame]:
-        """The merged partials of each window; what came for a closed window is late."""
+        """The partials of each window; what came for a closed window is late."""
         if not partials:
             return {}
-        merged = self.table.merge(partials)
+        merged = self.table.stack(partials)
         if merged.is_empty():
             return {}
         first, last = merged[PANE].min(), merged[PANE].max()
@@ -174,7 +175,7 @@ class TablePartition:
             return
         passed = {pane for pane in deltas if self.table.windowing.closes_at(pane) <= now}
         for pane in sorted({*self._closable(update.stacks, now), *passed}):
-            if not budget.take(sum(run.size for run in update.stacks.runs.get(pane, ()))):
+            if not budget.take(sum(run.size for run in update.stacks.runs.get(pane, ())) + 1):
                 return
             merged = update.close(pane, deltas.pop(pane, None), self._kept(pane, now))
             if merged is not None:
@@ -192,6 +193,6 @@ class TablePartition:
 
     def _forget(self, update: StackUpdate, now: int | None) -> None:
         """Drop the closed windows that are no longer kept."""
-        for pane, runs in list(update.stacks.runs.items()):
-            if runs[0].level == FINAL and not self._kept(pane, now):
+        for pane in update.stacks.closed:
+            if not self._kept(pane, now):
                 update.forget(pane)

@@ -9,7 +9,7 @@ import polars as pl
 
 from app.engine import names, segment
 from app.engine.offset_note import OffsetNote
-from app.engine.segment import FINAL, Head, Run, head_bytes
+from app.engine.segment import Head, Run, head_bytes
 from app.engine.stacks import Build
 from app.engine.table_partition import FORMAT, META_KEY, Meta
 
@@ -29,13 +29,12 @@ def test_topics() -> None:
 
 
 def test_keys_of_segments() -> None:
-    assert FINAL == 255
     head = Head(rows=3, size=7, low=1, high=2**64 - 1, filter=b"filter")
     first, second = Run(level=1, sequence=2, heads=(head, head)).keys(1_700_000_000_000)
     assert first.hex() == "73" + "8000018bcfe56800" + "01" + "0000000000000002" + "0000"
     assert second.hex() == "73" + "8000018bcfe56800" + "01" + "0000000000000002" + "0001"
-    (negative,) = Run(FINAL, 0, (head,)).keys(-1)
-    assert negative.hex() == "73" + "7fffffffffffffff" + "ff" + "0000000000000000" + "0000"
+    (negative,) = Run(254, 0, (head,)).keys(-1)
+    assert negative.hex() == "73" + "7fffffffffffffff" + "fe" + "0000000000000000" + "0000"
 
 
 def test_segment() -> None:
@@ -49,20 +48,21 @@ def test_segment() -> None:
         + f"{ipc:08x}"
         + "f0eea8c8a0607d15"
         + "fb761138e1e0a78c"
-        + "0020c43052080402"
+        + "0004900002848898"
     )
     assert pl.read_ipc_stream(io.BytesIO(value[len(head) :])).equals(frame)
 
 
 def test_checkpoint_record_of_a_table_partition() -> None:
     assert META_KEY == b"m"
-    build = Build(255, 4, ((0, 1), (2, 3)), 77)
+    build = Build(3, 4, ((0, 1), (2, 3)), 77)
     senders = {0: (10, False), 2: (None, True)}
-    meta = Meta(3, -5, senders, {"orders/0": 7}, "abc", {60_000: build}, FORMAT)
+    meta = Meta(3, -5, senders, {"orders/0": 7}, "abc", (120_000,), {60_000: build}, FORMAT)
     written = (
         b'{"sequence":3,"watermark":-5,"senders":{"0":[10,false],"2":[null,true]},'
         b'"positions":{"orders/0":7},"definition":"abc",'
-        b'"builds":{"60000":{"level":255,"sequence":4,"sources":[[0,1],[2,3]],"done":77}},"format":2}'
+        b'"closed":[120000],"builds":{"60000":{"level":3,"sequence":4,"sources":[[0,1],[2,3]],"done":77,'
+        b'"closes":false}},"format":2}'
     )
     assert msgspec.json.encode(meta) == written
     assert msgspec.json.decode(written, type=Meta) == meta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,15 @@ def test_nothing_is_left_of_a_forgotten_window() -> None:
     bench.close()
 
 
-def test_a_closed_window_is_kept_as_one_run() -> None:
+def test_a_closed_window_is_kept_as_it_is() -> None:
     item = table("sales", ("shop",), Tumbling(10, 0, 100))
     bench = Workbench([item])
     for time in (1, 2, 3, 50):
         bench.send(0, [(time, Sale(shop="a"))])
         bench.settle()
     (part,) = bench.worker.processor.partitions_of("sales")
-    assert {pane: len(runs) for pane, runs in part.stacks.runs.items()} == {0: 1, 50: 1}
+    assert {pane: len(runs) for pane, runs in part.stacks.runs.items()} == {0: 3, 50: 1}
+    assert part.stacks.closed == {0}
     assert [row["events"] for row in bench.rows(item)] == [1, 3]
     bench.close()
 
@@ -132,5 +134,5 @@ def check_live(bench: Workbench, item: Table) -> None:
         }
         assert indexed == set(held) - {META_KEY}
         ordered = {pane: tuple(sorted(runs)) for pane, runs in stacks.runs.items()}
-        found = Stacks.of(bench.store.heads(item.name, number), part.meta.builds)
-        assert found == Stacks(ordered, stacks.builds, stacks.halves)
+        found = Stacks.of(bench.store.heads(item.name, number), part.meta.closed, part.meta.builds)
+        assert found == replace(stacks, runs=ordered)
