@@ -98,6 +98,8 @@ class Headrace(faust.App):  # type: ignore[misc]
             web_port=free_port(settings.web_host, settings.web_port),
             stream_recovery_delay=0.0,
         )
+        if not settings.web_enabled:  # `faust worker` would set it to its own `--with-web`
+            self.boot_strategy.enable_web = False
         self.fetch_bytes_max = settings.fetch_buffer_mb << 20
         self.fetch_options = {
             "_fetch_max_wait_ms": settings.fetch_wait_ms_max,
