@@ -23,12 +23,12 @@ class Worker:
     def __init__(self, module: str, environment: Mapping[str, str], log: Path) -> None:
         self._command = [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"]
         self.environment = {**os.environ, **environment}
-        self._log = log
+        self.log_path = log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; returns at once."""
-        with self._log.open("ab") as log:
+        with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
                 cwd=ROOT,
@@ -46,8 +46,17 @@ class Worker:
 
     def stop(self, timeout_s: float = 30) -> int:
         """SIGTERM; gives the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; returns at once."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end; gives the exit code."""
+        assert self.process is not None
         return self.process.wait(timeout_s)
 
     @property
@@ -57,7 +66,7 @@ class Worker:
 
     def log_tail(self, characters: int = 6000) -> str:
         """The end of what it has logged."""
-        return self._log.read_text(errors="replace")[-characters:]
+        return self.log_path.read_text(errors="replace")[-characters:]
 
 
 @contextmanager
@@ -139,7 +148,7 @@ class Cluster:
         ends = self.ends(topic)
         messages: list[Message] = []
         while ends:
-            for message in consumer.consume(10_000, 1.0):
+            for message in consumer.consume(10_000, 0.1):
                 if message.error() is None:
                     messages.append(message)
                 elif message.offset() >= ends.get(message.partition(), 0):

@@ -1,0 +1,207 @@
+"""A group of real workers on twelve partitions, whose members the tests kill, stop, cut off and start again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+from confluent_kafka import KafkaException
+
+from tests.kafka.running_job import Job
+from tests.kafka.sales import Sales
+from tests.kafka.workers import Worker
+
+PARTITIONS = 12
+SESSION_TIMEOUT_MS = 3000
+TRANSACTION_TIMEOUT_MS = 5000
+_POLL_S = 0.05
+
+
+class Group(Job):
+    """Workers of one application, each with a folder and a log of its own; none runs yet."""
+
+    def __init__(self, broker: str, folder: Path, size: int = 3, **settings: str) -> None:
+        super().__init__(broker, folder)
+        self.environment |= {
+            "HEADRACE_TOPIC_PARTITIONS": str(PARTITIONS),
+            "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+            "HEADRACE_HEARTBEAT_INTERVAL_MS": "500",
+            "HEADRACE_TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
+            **settings,
+        }
+        self.workers = [self._worker(number, folder) for number in range(size)]
+        self._wanted: set[Worker] = set()
+        self._log_starts: dict[Worker, int] = {}
+
+    def _worker(self, number: int, folder: Path) -> Worker:
+        environment = {**self.environment, "HEADRACE_WORKER_ID": f"w{number}"}
+        return Worker("tests.kafka.job", environment, folder / f"worker-{number}.log")
+
+    def start(self, *workers: Worker) -> None:
+        """Start these workers, or all; from now on one that ends by itself fails the test."""
+        for item in workers or self.workers:
+            log = item.log_path
+            self._log_starts[item] = log.stat().st_size if log.exists() else 0
+            item.start()
+            self._wanted.add(item)
+
+    def kill(self, item: Worker) -> None:
+        """SIGKILL."""
+        self._wanted.discard(item)
+        item.kill()
+
+    def stop(self, *workers: Worker) -> None:
+        """SIGTERM to these, or to all; they must end in order."""
+        ending = workers or tuple(self._wanted)
+        self.wait_until_ready(*ending)
+        for item in ending:
+            self._wanted.discard(item)
+            item.signal(signal.SIGTERM)
+        for item in ending:
+            code = item.wait(60)
+            assert code == 0, f"exit code {code}:\n{item.log_tail()}"
+
+    def log_since_start(self, item: Worker) -> str:
+        """What a worker has logged since its last start."""
+        with item.log_path.open("rb") as log:
+            log.seek(self._log_starts[item])
+            return log.read().decode(errors="replace")
+
+    def wait_until_ready(self, *workers: Worker) -> None:
+        """Wait until these workers, or all that run, have told that they are ready."""
+        for item in workers or tuple(self._wanted):
+            self.wait(
+                lambda item=item: '"worker.ready"' in self.log_since_start(item),
+                120,
+                "a worker is not ready",
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether all that have been started, and not ended by the test, live."""
+        return all(item.running for item in self._wanted)
+
+    def log_tail(self, characters: int = 6000) -> str:
+        """The end of each worker's log, first of those that have ended by themselves."""
+        items = sorted(self.workers, key=lambda item: item in self._wanted and item.running)
+        return "\n".join(
+            f"--- {item.environment['HEADRACE_WORKER_ID']}\n{item.log_tail(characters)}"
+            for item in items
+            if item.process is not None
+        )
+
+    def positions(self) -> dict[int, int]:
+        """The committed offsets of the sales; empty while the cluster does not tell."""
+        try:
+            return self.cluster.committed(self.sources[0])
+        except KafkaException:
+            return {}
+
+    def wait_for_all(self, timeout_s: float = 120) -> None:
+        """Wait until each of the partitions has got further."""
+        before: dict[int, int] = {}
+
+        def moved() -> bool:
+            now = self.positions()
+            if len(before) < PARTITIONS:
+                before.update(now)
+                return False
+            return bool(now) and all(now[partition] > at for partition, at in before.items())
+
+        self.wait(moved, timeout_s, "not all partitions have got further")
+
+    def wait(self, true: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+        """Wait until something is so, while the workers that should run do."""
+        deadline = time.monotonic() + timeout_s
+        while not true():
+            assert self.running, f"a worker has ended by itself:\n{self.log_tail()}"
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{otherwise} within {timeout_s:.0f} s; {self.positions()}\n{self.log_tail()}"
+                )
+            time.sleep(_POLL_S)
+
+    def finish_all(self, sales: Sales, *, written_once: bool = True) -> None:
+        """Let all windows close, wait until all is read, end the workers, and check what came out.
+
+        written_once: no broker has been killed, so the source holds exactly what was written.
+        """
+        sales.flush()
+        sales.close_windows(PARTITIONS)
+        self.cluster.wait_for_lag_zero(self.sources, self, 180)
+        self.stop()
+        self.check()
+        self._check_order()
+        if written_once:
+            found = Counter(row["sequence"] for row in self.cluster.read_json(self.sources[0]))
+            assert found == Counter(sales.amounts.keys())
+
+    def _check_order(self) -> None:
+        """What is passed on of one user is in the order in which it was written, and none is missing."""
+        last: dict[object, int] = {}
+        for message in self.cluster.read(self.topic("passed")):
+            row = orjson.loads(message.value() or b"")
+            assert row["sequence"] >= last.get(row["user"], -1), f"{row} came after its successor"
+            last[row["user"]] = row["sequence"]
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for item in self.workers:
+            if item.running:
+                item.kill()
+
+
+@contextmanager
+def running_group(
+    broker: str, folder: Path, size: int = 3, *, started: int | None = None, **settings: str
+) -> Iterator[Group]:
+    """A group whose workers have been started (the first `started`, or all); none is left at the end."""
+    group = Group(broker, folder, size, **settings)
+    try:
+        group.start(*group.workers[:started])
+        yield group
+    finally:
+        group.close()
+
+
+@contextmanager
+def load(group: Group, seed: int, events_per_s: int = 2000) -> Iterator[Sales]:
+    """Sales come in steadily while the faults happen; begins when all partitions are worked on."""
+    sales = group.first_sales(group, seed)  # type: ignore[arg-type]
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        began, written = time.monotonic(), 0
+        try:
+            while not stop.is_set():
+                due = int((time.monotonic() - began) * events_per_s) - written
+                sales.write(min(due, 5 * events_per_s))
+                written += due
+                stop.wait(0.02)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        group.wait_for_all()
+        yield sales
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, failures
+
+
+def new_seed() -> int:
+    """A seed for one test, printed so that pytest shows it when the test fails."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")  # noqa: T201
+    return seed
