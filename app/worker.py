@@ -241,7 +241,11 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.runner.on_published = self.reader.published
             self.runner.on_fatal = self.crash
             vitals = Vitals(
-                self.settings, self.runner, self._stable_end, lambda: self.consumer.fetch_bytes
+                self.settings,
+                self.runner,
+                self._stable_end,
+                lambda: self.consumer.fetch_bytes,
+                self.bootstrap_servers,
             )
             if self.settings.web_enabled:
                 if self.conf.web_port != self.settings.web_port:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Coroutine, Iterable
@@ -75,6 +76,7 @@ class Publisher:
         self._run_name = uuid.uuid4().hex[:12]
         self._count = 0
         self._fenced = 0
+        self._ending = threading.Event()
 
     def open(self) -> None:
         """Fence and finish whatever an earlier producer of this id has left. TransactionError."""
@@ -87,6 +89,10 @@ class Publisher:
         """Open if that has not been done, or if the last producer was thrown away."""
         if self._producer is None:
             self.open()
+
+    def end(self) -> None:
+        """The worker ends: wait no longer for a cluster that does not answer. From any thread."""
+        self._ending.set()
 
     def close(self) -> None:
         """Give up the connections; an open transaction ends with its timeout, or with the next producer."""
@@ -206,7 +212,8 @@ class Publisher:
     def _has_committed(self, checkpoint: Checkpoint, tag: str) -> bool:
         """Ask Kafka what became of the transaction, for as long as it takes: nothing may go on before.
 
-        UnknownOutcomeError: there was no answer for so long that the worker has to begin anew.
+        A cluster that is away is waited for; that it answers and this producer does not hear it, the watchdog
+        finds. UnknownOutcomeError: its answers do not tell, or the worker ends meanwhile.
         """
         deadline = time.monotonic() + _SETTLE_TIMEOUTS * self._timeout_s
         while True:
@@ -216,7 +223,9 @@ class Publisher:
                 break
             except TransactionError as error:
                 log.warning("checkpoint.outcome_unknown", error=str(error))
-                if time.monotonic() > deadline:
+                if error.code is None:
+                    deadline = time.monotonic() + _SETTLE_TIMEOUTS * self._timeout_s
+                if time.monotonic() > deadline or self._ending.is_set():
                     self._drop()
                     raise UnknownOutcomeError(
                         f"Kafka does not say whether a checkpoint has committed: {error}"

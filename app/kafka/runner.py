@@ -390,6 +390,7 @@ class Runner:
 
     async def close(self) -> None:
         """Publish what is staged, and give up threads and connections."""
+        self._publisher.end()
         await self.revoke()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._checkpoint_thread, self._publisher.close)

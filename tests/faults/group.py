@@ -47,8 +47,7 @@ class Group(Job):
     def start(self, *workers: Worker) -> None:
         """Start these workers, or all; from now on one that ends by itself fails the test."""
         for item in workers or self.workers:
-            log = item.log_path
-            self._log_starts[item] = log.stat().st_size if log.exists() else 0
+            self._log_starts[item] = self.log_size(item)
             item.start()
             self._wanted.add(item)
 
@@ -56,6 +55,12 @@ class Group(Job):
         """SIGKILL."""
         self._wanted.discard(item)
         item.kill()
+
+    def expect_end(self, item: Worker, code: int, event: str) -> None:
+        """Wait until a worker ends by itself, with this code and this as its last event."""
+        self._wanted.discard(item)
+        found = item.wait(120)
+        assert (found, event in item.log_tail(1000)) == (code, True), item.log_tail()
 
     def stop(self, *workers: Worker) -> None:
         """SIGTERM to these, or to all; they must end in order."""
@@ -68,20 +73,28 @@ class Group(Job):
             code = item.wait(60)
             assert code == 0, f"exit code {code}:\n{item.log_tail()}"
 
-    def log_since_start(self, item: Worker) -> str:
-        """What a worker has logged since its last start."""
-        with item.log_path.open("rb") as log:
-            log.seek(self._log_starts[item])
-            return log.read().decode(errors="replace")
+    def log_size(self, item: Worker) -> int:
+        """Where a worker's log ends now."""
+        return item.log_path.stat().st_size if item.log_path.exists() else 0
+
+    def wait_for_line(
+        self, item: Worker, event: str, since: int | None = None, timeout_s: float = 120
+    ) -> None:
+        """Wait until a worker has logged an event since its last start, or since its log had this size."""
+        start = self._log_starts[item] if since is None else since
+        wanted = f'"event": "{event}"'.encode()
+
+        def logged() -> bool:
+            with item.log_path.open("rb") as log:
+                log.seek(start)
+                return wanted in log.read()
+
+        self.wait(logged, timeout_s, f"a worker has not logged {event}")
 
     def wait_until_ready(self, *workers: Worker) -> None:
         """Wait until these workers, or all that run, have told that they are ready."""
         for item in workers or tuple(self._wanted):
-            self.wait(
-                lambda item=item: '"worker.ready"' in self.log_since_start(item),
-                120,
-                "a worker is not ready",
-            )
+            self.wait_for_line(item, "worker.ready")
 
     @property
     def running(self) -> bool:
@@ -172,9 +185,11 @@ def running_group(
 
 
 @contextmanager
-def load(group: Group, seed: int, events_per_s: int = 2000) -> Iterator[Sales]:
-    """Sales come in steadily while the faults happen; begins when all partitions are worked on."""
-    sales = group.first_sales(group, seed)  # type: ignore[arg-type]
+def load(
+    group: Group, seed: int, events_per_s: int = 2000, sales: Sales | None = None
+) -> Iterator[Sales]:
+    """Sales come in steadily, at first or again; the faults begin when all partitions are worked on."""
+    sales = sales or group.first_sales(group, seed)  # type: ignore[arg-type]
     stop = threading.Event()
     failures: list[BaseException] = []
 

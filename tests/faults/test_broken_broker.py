@@ -1,0 +1,92 @@
+"""The broker is killed, away or hanging: the workers wait for it, and nothing is lost or counted twice."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.kafka.broker import Broker, ensure_broker
+from tests.faults import broken_broker
+from tests.faults.group import Group, load, new_seed, running_group
+
+pytestmark = pytest.mark.kafka
+
+SHORT_WATCHDOG = {
+    "HEADRACE_TRANSACTION_TIMEOUT_MS": "3000",
+    "HEADRACE_WATCHDOG_STALL_MS_MAX": "8000",
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that the test may harm."""
+    with ensure_broker(tmp_path / "kafka", log=lambda _line: None) as started:
+        yield started
+
+
+def test_killed_five_times(own: Broker, tmp_path: Path, full_faults: bool) -> None:
+    """While checkpoints are being committed, and while there is nothing to do."""
+    chance = random.Random(seed := new_seed())
+    kills = 5 if full_faults else 2
+    with running_group(own.bootstrap_servers, tmp_path, 2) as group:
+        with load(group, seed) as sales:
+            for _ in range(kills):
+                group.wait_for_progress(group)
+                time.sleep(chance.uniform(0, 0.4))  # the moment is what is random
+                broken_broker.kill(own)
+            group.wait_for_all()
+        sales.flush()
+        for _ in range(kills):
+            broken_broker.kill(own)
+            time.sleep(chance.uniform(0, 1))
+        with load(group, seed, sales=sales):
+            pass
+        group.finish_all(sales, written_once=False)
+
+
+@pytest.mark.parametrize("how", ["down", "hanging"])
+def test_away_for_longer_than_the_watchdog_waits(
+    own: Broker, tmp_path: Path, full_faults: bool, how: str
+) -> None:
+    """That the cluster does not answer is no stall: the same processes go on when it is back."""
+    if how == "hanging" and not full_faults:
+        pytest.skip("in the full form only")
+    seed = new_seed()
+    settings = {} if full_faults else SHORT_WATCHDOG
+    with running_group(own.bootstrap_servers, tmp_path, 2, **settings) as group:
+        with load(group, seed) as sales:
+            marks = {item: group.log_size(item) for item in group.workers}
+            with getattr(broken_broker, how)(own):
+                _let_pass(group, 70 if full_faults else 12)
+            group.wait_for_all()
+            for item, mark in marks.items():
+                group.wait_for_line(item, "cluster.away", mark)
+                group.wait_for_line(item, "cluster.back", mark)
+        group.finish_all(sales, written_once=False)
+
+
+def test_away_when_a_worker_starts(own: Broker, tmp_path: Path, full_faults: bool) -> None:
+    """It is waited for a while; after that the worker ends with a line that says why."""
+    seed = new_seed()
+    with running_group(own.bootstrap_servers, tmp_path, 2, started=1) as group:
+        first, second = group.workers
+        with load(group, seed) as sales:
+            with broken_broker.down(own):
+                group.start(second)
+                if full_faults:
+                    group.expect_end(second, 1, "worker.cannot_start")
+                    group.start(second)
+                group.wait_for_line(second, "worker.starting")
+            group.wait_until_ready(first, second)
+            group.wait_for_all()
+        group.finish_all(sales, written_once=False)
+
+
+def _let_pass(group: Group, seconds: float) -> None:
+    """Time passes, and no worker ends."""
+    end = time.monotonic() + seconds
+    group.wait(lambda: time.monotonic() > end, seconds + 60, "never")

@@ -1,0 +1,41 @@
+"""A worker that is stopped with SIGSTOP for so long that all have given it up, and then goes on."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.group import (
+    SESSION_TIMEOUT_MS,
+    TRANSACTION_TIMEOUT_MS,
+    load,
+    new_seed,
+    running_group,
+)
+
+pytestmark = pytest.mark.kafka
+
+TIMEOUTS_S = (SESSION_TIMEOUT_MS + TRANSACTION_TIMEOUT_MS) / 1000
+
+
+def test_stopped_past_all_timeouts(broker: str, tmp_path: Path, full_faults: bool) -> None:
+    """Nothing becomes visible of what it had begun, the others take over, and it joins again."""
+    chance = random.Random(seed := new_seed())
+    with running_group(broker, tmp_path) as group:
+        with load(group, seed) as sales:
+            for _ in range(10 if full_faults else 1):
+                time.sleep(chance.uniform(0, 0.3))  # the moment is what is random
+                item = chance.choice(group.workers)
+                item.signal(signal.SIGSTOP)
+                past = time.monotonic() + TIMEOUTS_S
+                mark = group.log_size(item)
+                group.wait_for_all()  # the others have its partitions now
+                group.wait(lambda past=past: time.monotonic() > past, 60, "never")
+                item.signal(signal.SIGCONT)
+                group.wait_for_line(item, "tables.restored", mark)
+                group.wait_for_all()
+        group.finish_all(sales)
