@@ -6,9 +6,10 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 import orjson
@@ -157,12 +158,24 @@ class Group(Job):
             assert found == Counter(sales.amounts.keys())
 
     def _check_order(self) -> None:
-        """What is passed on of one user is in the order in which it was written, and none is missing."""
-        last: dict[object, int] = {}
-        for message in self.cluster.read(self.topic("passed")):
+        """What is passed on of each user is in the order of the source, and all of it."""
+        source, passed = (
+            self._sequences_by_user(topic) for topic in (self.sources[0], self.topic("passed"))
+        )
+        for user, sequences in source.items():
+            found = passed[user]
+            assert found == sequences, next(
+                f"{user}: {here} where the source has {there}, {at} of {len(sequences)}"
+                for at, (here, there) in enumerate(zip_longest(found, sequences))
+                if here != there
+            )
+
+    def _sequences_by_user(self, topic: str) -> dict[object, list[int]]:
+        found: dict[object, list[int]] = defaultdict(list)
+        for message in self.cluster.read(topic):
             row = orjson.loads(message.value() or b"")
-            assert row["sequence"] >= last.get(row["user"], -1), f"{row} came after its successor"
-            last[row["user"]] = row["sequence"]
+            found[row["user"]].append(row["sequence"])
+        return found
 
     def close(self) -> None:
         """End whatever still runs."""
