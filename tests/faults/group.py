@@ -7,13 +7,14 @@ import signal
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
 import orjson
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from tests.kafka.running_job import Job
 from tests.kafka.sales import Sales
@@ -118,7 +119,26 @@ class Group(Job):
         except KafkaException:
             return {}
 
-    def wait_for_all(self, timeout_s: float = 120) -> None:
+    def name(self, item: Worker) -> str:
+        """What the group knows a worker by."""
+        return f"{self.app_id}-{item.environment['HEADRACE_WORKER_ID']}"
+
+    def assignment(self) -> dict[str, set[int]]:
+        """The partitions of the sales of each member."""
+        admin = AdminClient({"bootstrap.servers": self.broker})
+        described = admin.describe_consumer_groups([self.app_id])[self.app_id].result(30)
+        return {
+            member.group_instance_id: {
+                tp.partition
+                for tp in member.assignment.topic_partitions
+                if tp.topic == self.sources[0]
+            }
+            for member in described.members
+        }
+
+    def wait_for_all(
+        self, timeout_s: float = 120, partitions: Collection[int] = range(PARTITIONS)
+    ) -> None:
         """Wait until each of the partitions has got further."""
         before: dict[int, int] = {}
 
@@ -127,7 +147,7 @@ class Group(Job):
             if len(before) < PARTITIONS:
                 before.update(now)
                 return False
-            return bool(now) and all(now[partition] > at for partition, at in before.items())
+            return bool(now) and all(now[number] > before[number] for number in partitions)
 
         self.wait(moved, timeout_s, "not all partitions have got further")
 
@@ -191,7 +211,8 @@ def running_group(
     """A group whose workers have been started (the first `started`, or all); none is left at the end."""
     group = Group(broker, folder, size, **settings)
     try:
-        group.start(*group.workers[:started])
+        if started != 0:
+            group.start(*group.workers[:started])
         yield group
     finally:
         group.close()

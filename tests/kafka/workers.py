@@ -21,6 +21,7 @@ class Worker:
     """One `faust worker` of an application module, with its own environment and log file."""
 
     def __init__(self, module: str, environment: Mapping[str, str], log: Path) -> None:
+        self.prefix: list[str] = []  # of the command
         self._command = [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"]
         self.environment = {**os.environ, **environment}
         self.log_path = log
@@ -30,7 +31,7 @@ class Worker:
         """Start it; returns at once."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command,
+                [*self.prefix, *self._command],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
@@ -91,6 +92,7 @@ class Cluster:
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
         }
         self._consumer = Consumer(self._options)
 
