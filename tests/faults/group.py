@@ -55,8 +55,13 @@ class Group(Job):
 
     def kill(self, item: Worker) -> None:
         """SIGKILL."""
+        self.end(item, signal.SIGKILL)
+
+    def end(self, item: Worker, number: signal.Signals) -> None:
+        """Send a signal, and wait for the worker's end, whatever its exit code is."""
         self._wanted.discard(item)
-        item.kill()
+        item.signal(number)
+        item.wait(60)
 
     def expect_end(self, item: Worker, code: int, event: str) -> None:
         """Wait until a worker ends by itself, with this code and this as its last event."""

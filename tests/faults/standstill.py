@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from tests.kafka.workers import Cluster
 
-_POLL_S = 0.02
+_POLL_S = 0.05
 
 
 class Standstill:
@@ -26,9 +26,10 @@ class Standstill:
 
     def _watch(self) -> None:
         before: dict[int, int] = {}
+        partitions = self._cluster.partitions(self._topic)
         while not self._stop.wait(_POLL_S):
             try:
-                now = self._cluster.committed(self._topic)
+                now = self._cluster.committed_of(partitions)
             except KafkaException:
                 continue
             at = time.monotonic()

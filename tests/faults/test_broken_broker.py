@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_away_when_a_worker_starts(own: Broker, tmp_path: Path, full_faults: boo
                     group.start(second)
                 group.wait_for_line(second, "worker.starting")
             group.wait_until_ready(first, second)
+            group.wait_for_all()
+        group.finish_all(sales, written_once=False)
+
+
+def test_a_worker_can_be_stopped_while_it_is_away(own: Broker, tmp_path: Path) -> None:
+    """It does not wait for the broker's return; what was not committed is done by its next start."""
+    with running_group(own.bootstrap_servers, tmp_path, 1, **SHORT_WATCHDOG) as group:
+        (item,) = group.workers
+        with load(group, new_seed()) as sales:
+            with broken_broker.down(own):
+                group.wait_for_line(item, "checkpoint.failed")
+                group.end(item, signal.SIGTERM)
+            group.start(item)
             group.wait_for_all()
         group.finish_all(sales, written_once=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,13 @@ from tests.kafka.workers import Worker
 pytestmark = pytest.mark.kafka
 
 GROWTH_MB_MAX = 64
-ROUNDS_TO_WARM_UP = 30
+ROUNDS_PER_S = 10
+"""Of the whole corpus, whose longest event has 300 kB."""
+ROUNDS_TO_WARM_UP = 50
 
 
 def test_memory_under_poison(broker: str, tmp_path: Path, full_faults: bool) -> None:
-    rounds = 5000 if full_faults else 150
+    rounds = 3000 if full_faults else 100
     with running_group(broker, tmp_path, 1) as group:
         (item,) = group.workers
         with load(group, seed := new_seed()) as sales:
@@ -52,8 +55,11 @@ def _poison(broker: str, topic: str, seed: int) -> Iterator[None]:
     chance = random.Random(seed)
     producer = Producer({"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 5})
     items = list(CORPUS.items())
+    due = time.monotonic()
     while True:
         chance.shuffle(items)
+        due += 1 / ROUNDS_PER_S
+        time.sleep(max(0, due - time.monotonic()))  # a steady load
         for name, (value, headers, _) in items:
             marked = [*headers, ("corpus", name.encode())]
             producer.produce(topic, value, f"{name}-{chance.randrange(100)}", headers=marked)

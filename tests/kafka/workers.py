@@ -107,7 +107,11 @@ class Cluster:
 
     def committed(self, topic: str) -> dict[int, int]:
         """The group's stable committed offsets."""
-        answers = self._consumer.committed(self.partitions(topic), 30)
+        return self.committed_of(self.partitions(topic))
+
+    def committed_of(self, partitions: list[TopicPartition]) -> dict[int, int]:
+        """The same of partitions of one topic that are known already."""
+        answers = self._consumer.committed(partitions, 30)
         return {answer.partition: max(answer.offset, 0) for answer in answers}
 
     def ends(self, topic: str) -> dict[int, int]:
