@@ -61,7 +61,7 @@ class Group(Job):
         """Send a signal, and wait for the worker's end, whatever its exit code is."""
         self._wanted.discard(item)
         item.signal(number)
-        item.wait(60)
+        item.wait(30)
 
     def expect_end(self, item: Worker, code: int, event: str) -> None:
         """Wait until a worker ends by itself, with this code and this as its last event."""
