@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -22,11 +23,13 @@ SHORT_WATCHDOG = {
 }
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that the test may harm."""
-    with ensure_broker(tmp_path / "kafka", log=lambda _line: None) as started:
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that the tests may harm."""
+    folder = tmp_path_factory.mktemp("own")
+    with ensure_broker(folder, log=lambda _line: None) as started:
         yield started
+    shutil.rmtree(folder)
 
 
 def test_killed_five_times(own: Broker, tmp_path: Path, full_faults: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ WAYS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def place() -> Iterator[Namespace]:
     with namespace() as made:
         if made is None:
@@ -43,17 +44,15 @@ def place() -> Iterator[Namespace]:
         yield made
 
 
-@pytest.fixture
-def reachable_broker(
-    place: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """A broker at our end of the namespace's cable, where no other process can reach it."""
-    monkeypatch.setattr(broker_jvm, "HOST", place.host)
-    folder = Folder(tmp_path / "kafka")
-    folder.path.mkdir()
-    ports = broker_jvm.choose_ports(None)
-    jvm = broker_jvm.BrokerJvm(folder, ensure_jars(lambda _line: None), *ports, startup_flags())
-    jvm.write_configuration()
+@pytest.fixture(scope="module")
+def reachable_broker(place: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker at our end of the namespace's cable, where no other machine can reach it."""
+    folder = Folder(tmp_path_factory.mktemp("reachable"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broker_jvm, "HOST", place.host)
+        ports = broker_jvm.choose_ports(None)
+        jvm = broker_jvm.BrokerJvm(folder, ensure_jars(lambda _line: None), *ports, startup_flags())
+        jvm.write_configuration()
     jvm.format_storage(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
     servers = f"{place.host}:{jvm.port}"
     try:
@@ -62,6 +61,7 @@ def reachable_broker(
         yield servers
     finally:
         jvm.stop(lambda _line: None)
+        shutil.rmtree(folder.path)
 
 
 @pytest.mark.parametrize("way", WAYS)
