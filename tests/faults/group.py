@@ -38,6 +38,7 @@ class Group(Job):
             "HEADRACE_TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
             **settings,
         }
+        self._folder = folder
         self.workers = [self._worker(number, folder) for number in range(size)]
         self._wanted: set[Worker] = set()
         self._log_starts: dict[Worker, int] = {}
@@ -45,6 +46,17 @@ class Group(Job):
     def _worker(self, number: int, folder: Path) -> Worker:
         environment = {**self.environment, "HEADRACE_WORKER_ID": f"w{number}"}
         return Worker("tests.kafka.job", environment, folder / f"worker-{number}.log")
+
+    def elsewhere(self, item: Worker) -> Worker:
+        """Another worker of the same name, with a data directory of its own, as on another machine."""
+        number = len(self.workers)
+        again = self._worker(number, self._folder)
+        again.environment |= {
+            "HEADRACE_WORKER_ID": item.environment["HEADRACE_WORKER_ID"],
+            "HEADRACE_DATA_DIR": str(self._folder / f"data-{number}"),
+        }
+        self.workers.append(again)
+        return again
 
     def start(self, *workers: Worker) -> None:
         """Start these workers, or all; from now on one that ends by itself fails the test."""
@@ -62,6 +74,10 @@ class Group(Job):
         self._wanted.discard(item)
         item.signal(number)
         item.wait(30)
+
+    def may_end(self, *workers: Worker) -> None:
+        """From now on it is right if these end by themselves."""
+        self._wanted.difference_update(workers)
 
     def expect_end(self, item: Worker, code: int, event: str) -> None:
         """Wait until a worker ends by itself, with this code and this as its last event."""

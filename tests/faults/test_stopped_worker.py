@@ -39,3 +39,29 @@ def test_stopped_past_all_timeouts(broker: str, tmp_path: Path, full_faults: boo
                 group.wait_for_line(item, "tables.restored", mark)
                 group.wait_for_all()
         group.finish_all(sales)
+
+
+def test_a_former_self_comes_back(broker: str, tmp_path: Path) -> None:
+    """A worker that seemed dead was started anew elsewhere, under its name; then the former one goes on.
+
+    Two of one name are a mistake that Kafka cannot settle for good; that nothing counts twice it can.
+    """
+    with running_group(broker, tmp_path, 2) as group:
+        with load(group, new_seed()) as sales:
+            former = group.workers[0]
+            former.signal(signal.SIGSTOP)
+            again = group.elsewhere(former)
+            group.start(again)
+            group.wait_until_ready(again)
+            group.wait_for_all()
+            mark = group.log_size(former)
+            group.may_end(former, again)
+            former.signal(signal.SIGCONT)
+            group.wait_for_line(former, "checkpoint.aborted", mark)
+            group.wait_for_progress(group)
+            if former.running:
+                group.end(former, signal.SIGKILL)
+            if not again.running:
+                group.start(again)
+            group.wait_for_all()
+        group.finish_all(sales)
