@@ -25,7 +25,7 @@ def test_workers_join_and_leave(broker: str, tmp_path: Path, full_faults: bool) 
                     due = time.monotonic() + 2
                     item = chance.choice(others)
                     if item.running:
-                        group.stop(item)
+                        group.stop_anyhow(item)
                     else:
                         group.start(item)
                     group.wait(lambda due=due: time.monotonic() > due, 60, "never")
