@@ -16,7 +16,7 @@ from app.engine.checkpoint import Checkpoint
 from app.engine.offset_note import OffsetNote
 from app.kafka.membership import Membership
 from app.kafka.outbox import Outbox
-from app.kafka.transaction_error import Code, TransactionError, worst
+from app.kafka.transaction_error import LATER, Code, TransactionError, worst
 from app.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
@@ -212,8 +212,9 @@ class Publisher:
     def _has_committed(self, checkpoint: Checkpoint, tag: str) -> bool:
         """Ask Kafka what became of the transaction, for as long as it takes: nothing may go on before.
 
-        A cluster that is away is waited for; that it answers and this producer does not hear it, the watchdog
-        finds. UnknownOutcomeError: its answers do not tell, or the worker ends meanwhile.
+        A cluster that is away, or not yet itself again, is waited for: the next start could only ask the same.
+        If it is there all the while, the watchdog ends the worker. UnknownOutcomeError: its answers do not tell,
+        or the worker ends meanwhile.
         """
         deadline = time.monotonic() + _SETTLE_TIMEOUTS * self._timeout_s
         while True:
@@ -223,7 +224,7 @@ class Publisher:
                 break
             except TransactionError as error:
                 log.warning("checkpoint.outcome_unknown", error=str(error))
-                if error.code is None:
+                if error.code is None or error.code in LATER:
                     deadline = time.monotonic() + _SETTLE_TIMEOUTS * self._timeout_s
                 if time.monotonic() > deadline or self._ending.is_set():
                     self._drop()

@@ -45,7 +45,7 @@ def hanging(broker: Broker) -> Iterator[None]:
         jvm.signal(signal.SIGCONT)
 
 
-def wait_until_back(broker: Broker, former: int, timeout_s: float = 60) -> None:
+def wait_until_back(broker: Broker, former: int, timeout_s: float = 240) -> None:
     """Wait until another process than the former one serves clients."""
     deadline = time.monotonic() + timeout_s
     folder = broker._folder.path.parent

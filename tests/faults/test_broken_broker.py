@@ -13,7 +13,7 @@ import pytest
 
 from app.kafka.broker import Broker, ensure_broker
 from tests.faults import broken_broker
-from tests.faults.group import Group, load, new_seed, running_group
+from tests.faults.group import load, new_seed, running_group
 
 pytestmark = pytest.mark.kafka
 
@@ -65,7 +65,7 @@ def test_away_for_longer_than_the_watchdog_waits(
         with load(group, seed) as sales:
             marks = {item: group.log_size(item) for item in group.workers}
             with getattr(broken_broker, how)(own):
-                _let_pass(group, 70 if full_faults else 12)
+                group.let_pass_until(time.monotonic() + (70 if full_faults else 12))
             group.wait_for_all()
             for item, mark in marks.items():
                 group.wait_for_line(item, "cluster.away", mark)
@@ -101,9 +101,3 @@ def test_a_worker_can_be_stopped_while_it_is_away(own: Broker, tmp_path: Path) -
             group.start(item)
             group.wait_for_all()
         group.finish_all(sales, written_once=False)
-
-
-def _let_pass(group: Group, seconds: float) -> None:
-    """Time passes, and no worker ends."""
-    end = time.monotonic() + seconds
-    group.wait(lambda: time.monotonic() > end, seconds + 60, "never")

@@ -81,7 +81,7 @@ def test_cut_off_and_healed(
                 past = time.monotonic() + TIMEOUTS_S
                 with place.cut(**WAYS[way]):
                     group.wait_for_all()  # the other one has its partitions now
-                    group.wait(lambda past=past: time.monotonic() > past, 60, "never")
+                    group.let_pass_until(past)
                     assert len(group.assignment()) == 1
                 group.wait_for_line(item, "tables.restored", mark)
                 group.wait_for_all()
