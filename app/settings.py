@@ -154,7 +154,8 @@ class Settings(BaseSettings):
     """Lines below this level are not logged."""
     watchdog_stall_ms_max: Annotated[int, Field(ge=1000, le=3_600_000)] = 60_000
     """A worker with lag and no progress for this long ends with exit code 70, to be started
-    anew; above `HEADRACE_TRANSACTION_TIMEOUT_MS`."""
+    anew; time in which the cluster does not answer does not count. Above
+    `HEADRACE_TRANSACTION_TIMEOUT_MS`."""
 
     @field_validator("read_from", "log_format", "log_level", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import structlog
 
 from app.engine.work import TopicPartition
+from app.kafka.cluster_probe import ClusterProbe
 from app.kafka.runner import Runner
 from app.monitoring import metrics
 from app.monitoring.health import Health, WorkerState
@@ -20,6 +21,7 @@ from app.settings import Settings
 log = structlog.get_logger(__name__)
 
 _INTERVAL_S = 1.0
+_PROBE_INTERVAL_S_MAX = 3.0
 
 Ends = Callable[[TopicPartition], int | None]
 
@@ -28,7 +30,12 @@ class Vitals:
     """Samples a worker once a second. ends: the last stable offset of a partition, None if unknown."""
 
     def __init__(
-        self, settings: Settings, runner: Runner, ends: Ends, fetch_bytes: Callable[[], int]
+        self,
+        settings: Settings,
+        runner: Runner,
+        ends: Ends,
+        fetch_bytes: Callable[[], int],
+        bootstrap_servers: str,
     ) -> None:
         self._runner = runner
         self._ends = ends
@@ -36,13 +43,35 @@ class Vitals:
         self._health = Health.of(settings)
         self._watchdog = Watchdog(settings.watchdog_stall_ms_max)
         self._ticked_at = time.monotonic()
+        # waited for, stood still and asked: all of it well before the watchdog judges
+        self._probe_s = min(_PROBE_INTERVAL_S_MAX, settings.watchdog_stall_ms_max / 4000)
+        self._probe = ClusterProbe(bootstrap_servers, timeout_s=self._probe_s)
 
     async def run(self) -> None:
         """Sample for ever."""
+        await asyncio.gather(self._sample_for_ever(), self._excuse_for_ever())
+
+    async def _sample_for_ever(self) -> None:
         while True:
             self._ticked_at = time.monotonic()
             self.sample()
             await asyncio.sleep(_INTERVAL_S)
+
+    async def _excuse_for_ever(self) -> None:
+        """While partitions stand still, ask whether the cluster is there; if not, they cannot help it."""
+        loop = asyncio.get_running_loop()
+        away_since: float | None = None
+        while True:
+            await asyncio.sleep(self._probe_s)
+            standing = self._watchdog.standing(self._probe_s * 1000 if away_since is None else 0)
+            away = await loop.run_in_executor(None, self._probe.away, standing) if standing else ()
+            self._watchdog.excuse(away)
+            if away and away_since is None:
+                away_since = time.monotonic() - self._probe_s
+                log.warning("cluster.away", partitions=len(away))
+            elif away_since is not None and standing and not away:
+                log.info("cluster.back", seconds=round(time.monotonic() - away_since, 1))
+                away_since = None
 
     def sample(self) -> None:
         """Set the gauges, and end the process if it does nothing although there is work."""

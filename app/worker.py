@@ -99,6 +99,8 @@ class Headrace(faust.App):  # type: ignore[misc]
             web_port=free_port(settings.web_host, settings.web_port),
             stream_recovery_delay=0.0,
         )
+        if not settings.web_enabled:  # `faust worker` would set it to its own `--with-web`
+            self.boot_strategy.enable_web = False
         self.fetch_bytes_max = settings.fetch_buffer_mb << 20
         self.fetch_options = {
             "_fetch_max_wait_ms": settings.fetch_wait_ms_max,
@@ -248,7 +250,11 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.runner.on_published = self.reader.published
             self.runner.on_fatal = self.crash
             vitals = Vitals(
-                self.settings, self.runner, self._stable_end, lambda: self.consumer.fetch_bytes
+                self.settings,
+                self.runner,
+                self._stable_end,
+                lambda: self.consumer.fetch_bytes,
+                self.bootstrap_servers,
             )
             if self.settings.web_enabled:
                 if self.conf.web_port != self.settings.web_port:

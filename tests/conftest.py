@@ -29,6 +29,13 @@ settings.register_profile("ci", settings.get_profile("headrace"), max_examples=2
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "headrace")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--faults`, which `./run test` hands on."""
+    parser.addoption(
+        "--faults", action="store_true", help="run the tests of faults in their full form"
+    )
+
+
 @pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """An embedded broker with its data in the session's temporary folder."""

@@ -29,7 +29,15 @@ def main(arguments: list[str]) -> int:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="help", help="show this text")
-    _options, pytest_arguments = parser.parse_known_args(arguments)
+    parser.add_argument(
+        "--faults",
+        action="store_true",
+        help="let the tests of faults (tests/faults: workers and brokers that are killed, stopped or "
+        "cut off) run in their full form, which takes about half an hour longer",
+    )
+    options, pytest_arguments = parser.parse_known_args(arguments)
+    if options.faults:
+        pytest_arguments.append("--faults")
     for position, (name, command) in enumerate(CHECKS.items()):
         if not _passes(name, [*command, *(pytest_arguments if name == "tests" else [])]):
             rest = list(CHECKS)[position + 1 :]

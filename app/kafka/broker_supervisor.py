@@ -25,7 +25,8 @@ from app.kafka.broker_startup_cache import startup_flags
 
 WATCH_INTERVAL_S = 0.2
 LINGER_S = 10.0
-# A broker that dies this often, each time within this long, is not started again.
+# A broker that dies this often, each time within this long, is not started again. One that somebody has
+# killed is not to blame, and is: unless it was the kernel, for want of memory.
 EARLY_DEATHS_MAX = 3
 EARLY_DEATH_S = 10.0
 # The exit code that says that the folder has a supervisor already.
@@ -72,7 +73,7 @@ class Supervisor:
             jvm = BrokerJvm(self.folder, jars, *self.ports, startup_flags())
             jvm.write_configuration()
             jvm.format_storage(self.cluster_id)
-            started = time.monotonic()
+            started, out_of_memory = time.monotonic(), _out_of_memory_kills()
             self._write("running", jvm.start())
             self._until_end(jvm)
             if self.stopping:
@@ -80,8 +81,10 @@ class Supervisor:
                 return
             assert jvm.process is not None
             fact = f"Kafka ended unexpectedly (exit code {jvm.process.returncode})"
-            early = time.monotonic() - started < EARLY_DEATH_S
-            early_deaths = early_deaths + 1 if early else 0
+            killed = jvm.process.returncode == -signal.SIGKILL
+            if not killed or _out_of_memory_kills() != out_of_memory:
+                early = time.monotonic() - started < EARLY_DEATH_S
+                early_deaths = early_deaths + 1 if early else 0
             if early_deaths >= EARLY_DEATHS_MAX:
                 raise jvm.failure(fact)
             _log(f"{fact}: starting it again")
@@ -150,6 +153,15 @@ def _cluster_id(folder: Folder) -> str:
     except OSError:
         pass
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started."""
+    for line in Path("/proc/vmstat").read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name == "oom_kill":
+            return int(value)
+    return 0
 
 
 def _log(message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Coroutine, Iterable
@@ -15,7 +16,7 @@ from app.engine.checkpoint import Checkpoint
 from app.engine.offset_note import OffsetNote
 from app.kafka.membership import Membership
 from app.kafka.outbox import Outbox
-from app.kafka.transaction_error import Code, TransactionError, worst
+from app.kafka.transaction_error import LATER, Code, TransactionError, worst
 from app.kafka.transactional_producer import TransactionalProducer
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,7 @@ class Publisher:
         self._run_name = uuid.uuid4().hex[:12]
         self._count = 0
         self._fenced = 0
+        self._ending = threading.Event()
 
     def open(self) -> None:
         """Fence and finish whatever an earlier producer of this id has left. TransactionError."""
@@ -87,6 +89,10 @@ class Publisher:
         """Open if that has not been done, or if the last producer was thrown away."""
         if self._producer is None:
             self.open()
+
+    def end(self) -> None:
+        """The worker ends: wait no longer for a cluster that does not answer. From any thread."""
+        self._ending.set()
 
     def close(self) -> None:
         """Give up the connections; an open transaction ends with its timeout, or with the next producer."""
@@ -206,7 +212,9 @@ class Publisher:
     def _has_committed(self, checkpoint: Checkpoint, tag: str) -> bool:
         """Ask Kafka what became of the transaction, for as long as it takes: nothing may go on before.
 
-        UnknownOutcomeError: there was no answer for so long that the worker has to begin anew.
+        A cluster that is away, or not yet itself again, is waited for: the next start could only ask the same.
+        If it is there all the while, the watchdog ends the worker. UnknownOutcomeError: its answers do not tell,
+        or the worker ends meanwhile.
         """
         deadline = time.monotonic() + _SETTLE_TIMEOUTS * self._timeout_s
         while True:
@@ -216,7 +224,9 @@ class Publisher:
                 break
             except TransactionError as error:
                 log.warning("checkpoint.outcome_unknown", error=str(error))
-                if time.monotonic() > deadline:
+                if error.code is None or error.code in LATER:
+                    deadline = time.monotonic() + _SETTLE_TIMEOUTS * self._timeout_s
+                if time.monotonic() > deadline or self._ending.is_set():
                     self._drop()
                     raise UnknownOutcomeError(
                         f"Kafka does not say whether a checkpoint has committed: {error}"

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import structlog
+from confluent_kafka import KafkaException
 
 from app.codecs.json_columns import warm_up
 from app.codecs.record_batch import CorruptRecordBatch, Fetch
@@ -26,15 +27,17 @@ from app.engine.dead_letter import dead_letter
 from app.engine.processor import Processor
 from app.engine.store import Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
-from app.kafka.changelog import ChangelogRestore
+from app.kafka.changelog import ChangelogRestore, RestoreError
 from app.kafka.membership import Membership
 from app.kafka.publisher import AbortedError, ExpelledError, Offsets, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
+from app.kafka.transaction_error import NEVER, TransactionError
 
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
+_TAKE_OVER_PAUSE_S = 1.0
 _BACKOFF_S_MAX = 1.0
 _EXPELLED_MAX = 5
 
@@ -111,16 +114,40 @@ class Runner:
     async def assign(self, partitions: set[TopicPartition], counts: Mapping[str, int]) -> None:
         """Own these partitions from now on: restore their tables, learn where to read on."""
         self.processor.set_partition_counts(counts)
-        loop = asyncio.get_running_loop()
         self.assigned = True
         self._assignments += 1
         number = self._assignments
         # before the kernels are compiled there is no progress, and none is expected
         await asyncio.wrap_future(self._kernels)
-        async with self._checkpointing:
-            taken = await loop.run_in_executor(self._checkpoint_thread, self._take_over, partitions)
-            if number != self._assignments:  # given up again meanwhile
+        while True:
+            if await self._assign_once(number, partitions, counts):
                 return
+            await asyncio.sleep(_TAKE_OVER_PAUSE_S)
+
+    async def _assign_once(
+        self, number: int, partitions: set[TopicPartition], counts: Mapping[str, int]
+    ) -> bool:
+        """Whether it is settled: done, or the partitions have been given up again meanwhile.
+
+        Not so while Kafka is away, or while the transaction of a killed worker is still open.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._checkpointing:
+            if number != self._assignments:
+                return True
+            try:
+                taken = await loop.run_in_executor(
+                    self._checkpoint_thread, self._take_over, partitions
+                )
+            except (TransactionError, RestoreError, KafkaException) as error:
+                if isinstance(error, TransactionError) and error.code in NEVER:
+                    raise
+                self.last_error = f"the tables cannot be restored yet: {error}"
+                log.warning("tables.not_restored_yet", reason=str(error))
+                return False
+            if number != self._assignments:
+                return True
+            self.last_error = None
             self._observer.restored(taken.records, taken.seconds)
             log.info(
                 "tables.restored",
@@ -133,6 +160,7 @@ class Runner:
             now = self._clock()
             self._last_event_at = dict.fromkeys(self._committed, now)
             self.restored = True
+            return True
 
     def _take_over(self, partitions: set[TopicPartition]) -> Takeover:
         return take_over(
@@ -390,6 +418,7 @@ class Runner:
 
     async def close(self) -> None:
         """Publish what is staged, and give up threads and connections."""
+        self._publisher.end()
         await self.revoke()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._checkpoint_thread, self._publisher.close)

@@ -141,6 +141,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             setattr(consumer, name, value)
         return consumer
 
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer. While a broker is away, aiokafka lets the end of its own fetches end us too, and
+        Faust would wait a minute for a thread that is gone."""
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # it is meant for us
+                raise
+
     @property
     def group_membership(self) -> tuple[int, str]:
         """The group's generation, and this member's id."""

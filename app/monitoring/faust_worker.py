@@ -34,7 +34,8 @@ class Worker(faust.Worker):  # type: ignore[misc]
         if self._shutdown_immediately:
             return
         conf = self.app.conf
-        pages = {"web": f"http://{conf.web_host}:{conf.web_port}"} if conf.web_enabled else {}
+        served = conf.web_enabled and self.app.boot_strategy.enable_web is not False
+        pages = {"web": f"http://{conf.web_host}:{conf.web_port}"} if served else {}
         log.info("worker.ready", **pages)
 
 

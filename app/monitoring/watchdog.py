@@ -2,14 +2,15 @@
 
 Kafka consumers in Python have been seen to die without a word: assigned, with lag, and still. Then
 it is better to end with a clear reason, so that a supervisor starts the process anew. Partitions
-are watched one by one, since one can stand still while others go on.
+are watched one by one, since one can stand still while others go on. Time in which the cluster does not
+answer does not count: to end the process would not bring it back.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 EXIT_CODE = os.EX_SOFTWARE
@@ -105,3 +106,15 @@ class Watchdog:
             if now_ms - mark.since_ms >= self._stall_ms_max
         )
         return Stall(stalled, last_error) if stalled else None
+
+    def standing(self, for_ms: float) -> list[TopicPartition]:
+        """The partitions that have stood still, with lag, for this long (ms) or longer."""
+        now_ms = self._clock() * 1000
+        return [here for here, mark in self._marks.items() if now_ms - mark.since_ms >= for_ms]
+
+    def excuse(self, partitions: Iterable[TopicPartition]) -> None:
+        """The cluster does not answer for these: their time starts anew."""
+        now_ms = self._clock() * 1000
+        for here in partitions:
+            if here in self._marks:
+                self._marks[here].since_ms = now_ms

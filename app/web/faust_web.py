@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
+import structlog
 from faust.web.drivers import DRIVERS
 from faust.web.drivers.aiohttp import Web as AiohttpWeb
 
 from app.engine.reader import TableReader
+from app.web.free_port import free_port
 from app.web.mount import mount
 
+log = structlog.get_logger(__name__)
+
 SCHEME = "headrace"
+PORTS_TRIED_MAX = 20
 DRIVERS.aliases[SCHEME] = "app.web.faust_web:Web"
 
 
@@ -25,6 +31,23 @@ class Web(AiohttpWeb):  # type: ignore[misc]
     production_blueprints: ClassVar[Any] = ()
     debug_blueprints: ClassVar[Any] = ()
     optional_blueprints: ClassVar[Any] = ()
+
+    async def start_server(self) -> None:
+        """Listen on the port that was found free, or on the next one: another worker may have been quicker."""
+        await self._runner.setup()
+        conf = self.app.conf
+        for tried in range(1, PORTS_TRIED_MAX + 1):
+            site = self._create_site()
+            try:
+                await site.start()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or tried == PORTS_TRIED_MAX:
+                    raise
+                await site.stop()
+                conf.web_port, wanted = free_port(conf.web_bind, conf.web_port + 1), conf.web_port
+                log.warning("web.port_taken", wanted=wanted, used=conf.web_port)
+            else:
+                return
 
 
 def install(faust_app: Any, reader: TableReader, **options: Any) -> None:

@@ -12,9 +12,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from app.engine.checkpoint import Checkpoint, Record
-from app.kafka import transactional_producer
+from app.kafka import publisher, transactional_producer
 from app.kafka.membership import Membership
-from app.kafka.publisher import AbortedError, ExpelledError, Publisher
+from app.kafka.publisher import AbortedError, ExpelledError, Publisher, UnknownOutcomeError
 from app.kafka.topics import TopicNeed, ensure_topics
 from app.kafka.transaction_error import Code, TransactionError, worst
 from app.kafka.transactional_producer import TransactionalProducer
@@ -82,12 +82,16 @@ async def member(broker: str, scene: Scene) -> AsyncIterator[None]:
         await consumer.stop()
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, name: str, code: int | None, *, after: bool) -> None:
-    """Let one call of the producer end in an error, before or after it has done its work."""
+def failing(
+    monkeypatch: pytest.MonkeyPatch, name: str, code: int | None, *, after: bool, times: int = 1
+) -> None:
+    """Let one call of the producer, or so many, end in an error, before or after it has done its work."""
     original = getattr(TransactionalProducer, name)
+    left = iter(range(times - 1))
 
     async def fail(self: TransactionalProducer, *arguments: Any) -> Any:
-        monkeypatch.setattr(TransactionalProducer, name, original)
+        if next(left, None) is None:
+            monkeypatch.setattr(TransactionalProducer, name, original)
         if after:
             await original(self, *arguments)
         raise TransactionError(name, code, "made to fail")
@@ -117,6 +121,31 @@ async def test_a_commit_that_never_arrived_is_aborted(
         assert scene.cluster.committed(scene.source) == {0: 1}
         await scene.publish(b"after")
         assert await scene.seen() == [b"after", b"before"]
+
+
+async def test_an_outcome_is_waited_for_while_the_cluster_is_away(
+    broker: str, scene: Scene, epochs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "_SETTLE_TIMEOUTS", 0.01)
+    async with member(broker, scene):
+        await scene.publish(b"0")
+        failing(monkeypatch, "commit", None, after=True)
+        failing(monkeypatch, "open", None, after=False, times=3)
+        await scene.publish(b"1")
+        assert await scene.seen() == [b"0", b"1"]
+        assert scene.cluster.committed(scene.source) == {0: 2}
+
+
+async def test_a_worker_that_ends_does_not_wait_for_an_outcome(
+    broker: str, scene: Scene, epochs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with member(broker, scene):
+        await scene.publish(b"0")
+        failing(monkeypatch, "commit", None, after=True)
+        failing(monkeypatch, "open", None, after=False)
+        scene.publisher.end()
+        with pytest.raises(UnknownOutcomeError):
+            await scene.publish(b"1")
 
 
 @pytest.mark.parametrize("name", ["produce", "send_offsets"])

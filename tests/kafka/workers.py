@@ -21,16 +21,17 @@ class Worker:
     """One `faust worker` of an application module, with its own environment and log file."""
 
     def __init__(self, module: str, environment: Mapping[str, str], log: Path) -> None:
+        self.prefix: list[str] = []  # of the command
         self._command = [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"]
         self.environment = {**os.environ, **environment}
-        self._log = log
+        self.log_path = log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; returns at once."""
-        with self._log.open("ab") as log:
+        with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command,
+                [*self.prefix, *self._command],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
@@ -46,8 +47,17 @@ class Worker:
 
     def stop(self, timeout_s: float = 30) -> int:
         """SIGTERM; gives the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; returns at once."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end; gives the exit code."""
+        assert self.process is not None
         return self.process.wait(timeout_s)
 
     @property
@@ -57,7 +67,7 @@ class Worker:
 
     def log_tail(self, characters: int = 6000) -> str:
         """The end of what it has logged."""
-        return self._log.read_text(errors="replace")[-characters:]
+        return self.log_path.read_text(errors="replace")[-characters:]
 
 
 @contextmanager
@@ -82,6 +92,7 @@ class Cluster:
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
         }
         self._consumer = Consumer(self._options)
 
@@ -96,7 +107,11 @@ class Cluster:
 
     def committed(self, topic: str) -> dict[int, int]:
         """The group's stable committed offsets."""
-        answers = self._consumer.committed(self.partitions(topic), 30)
+        return self.committed_of(self.partitions(topic))
+
+    def committed_of(self, partitions: list[TopicPartition]) -> dict[int, int]:
+        """The same of partitions of one topic that are known already."""
+        answers = self._consumer.committed(partitions, 30)
         return {answer.partition: max(answer.offset, 0) for answer in answers}
 
     def ends(self, topic: str) -> dict[int, int]:
@@ -139,7 +154,7 @@ class Cluster:
         ends = self.ends(topic)
         messages: list[Message] = []
         while ends:
-            for message in consumer.consume(10_000, 1.0):
+            for message in consumer.consume(10_000, 0.1):
                 if message.error() is None:
                     messages.append(message)
                 elif message.offset() >= ends.get(message.partition(), 0):

@@ -114,6 +114,27 @@ def test_a_process_that_was_stopped_has_its_full_time() -> None:
     assert worker.run(1) is not None
 
 
+def test_time_in_which_the_cluster_is_away_does_not_count() -> None:
+    worker = Worker()
+    assert worker.run(50) is None
+    assert worker.watchdog.standing(50_000) == [ORDERS]
+    assert worker.watchdog.standing(50_001) == []
+    worker.watchdog.excuse([ORDERS, ("gone", 1)])
+    assert worker.watchdog.standing(1) == []
+    assert worker.run(59) is None
+    assert worker.run(1) is not None
+
+
+def test_a_partition_whose_leader_is_away_does_not_excuse_another() -> None:
+    worker = Worker()
+    worker.lags[PAGES] = 7
+    assert worker.run(55) is None
+    worker.watchdog.excuse([PAGES])
+    verdict = worker.run(5)
+    assert verdict is not None
+    assert [(item.topic, item.partition) for item in verdict.partitions] == [ORDERS]
+
+
 def test_many_partitions_are_told_in_one_line() -> None:
     worker = Worker()
     worker.positions = {("t", number): 1 for number in range(100)}

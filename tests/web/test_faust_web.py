@@ -9,7 +9,9 @@ import aiohttp
 import faust
 import pytest
 
+from app.settings import Settings
 from app.web import install
+from app.worker import Headrace
 from tests.web.fake_reader import FakeReader
 from tests.web.serving import next_event
 from tests.web.shop import shop
@@ -84,3 +86,26 @@ async def test_fausts_own_driver_is_refused() -> None:
     app = make_app("aiohttp://")
     with pytest.raises(TypeError, match='needs web="headrace://"'):
         await app.on_start()
+
+
+async def test_a_port_that_is_taken_meanwhile_is_stepped_around() -> None:
+    """It is chosen when the process starts, and used seconds later."""
+    app = make_app("headrace://")
+    with socket.socket() as quicker:
+        quicker.bind(("127.0.0.1", app.conf.web_port))
+        quicker.listen()
+        await app.on_start()
+        await app.web.start()
+        try:
+            assert app.conf.web_port != quicker.getsockname()[1]
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{app.conf.web_port}") as client:
+                assert (await client.get("/")).status == 200
+        finally:
+            await app.web.stop()
+
+
+def test_without_the_web_there_is_no_server() -> None:
+    """Also under `faust worker`, whose own option is on by default."""
+    app = Headrace(Settings(web_enabled=False))
+    app.conf.web_enabled = True  # as `faust worker` does
+    assert app.web not in app.on_init_dependencies()

@@ -1,0 +1,297 @@
+"""A group of real workers on twelve partitions, whose members the tests kill, stop, cut off and start again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+
+import orjson
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.kafka.running_job import Job
+from tests.kafka.sales import Sales
+from tests.kafka.workers import Worker
+
+PARTITIONS = 12
+SESSION_TIMEOUT_MS = 3000
+TRANSACTION_TIMEOUT_MS = 5000
+_POLL_S = 0.05
+_PATIENCE_S = 240
+"""On a machine that has other things to do; only a fault that is never mended takes so long."""
+
+
+class Group(Job):
+    """Workers of one application, each with a folder and a log of its own; none runs yet."""
+
+    def __init__(self, broker: str, folder: Path, size: int = 3, **settings: str) -> None:
+        super().__init__(broker, folder)
+        self.environment |= {
+            "HEADRACE_TOPIC_PARTITIONS": str(PARTITIONS),
+            "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+            "HEADRACE_HEARTBEAT_INTERVAL_MS": "500",
+            "HEADRACE_TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
+            **settings,
+        }
+        self._folder = folder
+        self.workers = [self._worker(number, folder) for number in range(size)]
+        self._wanted: set[Worker] = set()
+        self._log_starts: dict[Worker, int] = {}
+
+    def _worker(self, number: int, folder: Path) -> Worker:
+        environment = {**self.environment, "HEADRACE_WORKER_ID": f"w{number}"}
+        return Worker("tests.kafka.job", environment, folder / f"worker-{number}.log")
+
+    def elsewhere(self, item: Worker) -> Worker:
+        """Another worker of the same name, with a data directory of its own, as on another machine."""
+        number = len(self.workers)
+        again = self._worker(number, self._folder)
+        again.environment |= {
+            "HEADRACE_WORKER_ID": item.environment["HEADRACE_WORKER_ID"],
+            "HEADRACE_DATA_DIR": str(self._folder / f"data-{number}"),
+        }
+        self.workers.append(again)
+        return again
+
+    def start(self, *workers: Worker) -> None:
+        """Start these workers, or all; from now on one that ends by itself fails the test."""
+        for item in workers or self.workers:
+            self._log_starts[item] = self.log_size(item)
+            item.start()
+            self._wanted.add(item)
+
+    def kill(self, item: Worker) -> None:
+        """SIGKILL."""
+        self.end(item, signal.SIGKILL)
+
+    def end(self, item: Worker, number: signal.Signals) -> None:
+        """Send a signal, and wait for the worker's end, whatever its exit code is."""
+        self._wanted.discard(item)
+        item.signal(number)
+        item.wait(30)
+
+    def may_end(self, *workers: Worker) -> None:
+        """From now on it is right if these end by themselves."""
+        self._wanted.difference_update(workers)
+
+    def expect_end(self, item: Worker, code: int, event: str) -> None:
+        """Wait until a worker ends by itself, with this code and this as its last event."""
+        self._wanted.discard(item)
+        found = item.wait(120)
+        assert (found, event in item.log_tail(1000)) == (code, True), item.log_tail()
+
+    def stop(self, *workers: Worker) -> None:
+        """SIGTERM to these, or to all; they must end in order."""
+        ending = workers or tuple(self._wanted)
+        self.wait_until_ready(*ending)
+        for item in ending:
+            self._wanted.discard(item)
+            item.signal(signal.SIGTERM)
+        for item in ending:
+            code = item.wait(60)
+            assert code == 0, f"exit code {code}:\n{item.log_tail()}"
+
+    def stop_anyhow(self, item: Worker) -> None:
+        """SIGTERM at whatever stage of its start it is; it must end in order, if it knows the signal already."""
+        self._wanted.discard(item)
+        item.signal(signal.SIGTERM)
+        code = item.wait(60)
+        with item.log_path.open() as log:
+            log.seek(self._log_starts[item])
+            begun = "worker.starting" in log.read()
+        assert code == 0 or (code == -signal.SIGTERM and not begun), (
+            f"exit code {code}:\n{item.log_tail()}"
+        )
+
+    def log_size(self, item: Worker) -> int:
+        """Where a worker's log ends now."""
+        return item.log_path.stat().st_size if item.log_path.exists() else 0
+
+    def wait_for_line(
+        self, item: Worker, event: str, since: int | None = None, timeout_s: float = _PATIENCE_S
+    ) -> None:
+        """Wait until a worker has logged an event since its last start, or since its log had this size."""
+        start = self._log_starts[item] if since is None else since
+        wanted = f'"event": "{event}"'.encode()
+
+        def logged() -> bool:
+            with item.log_path.open("rb") as log:
+                log.seek(start)
+                return wanted in log.read()
+
+        self.wait(logged, timeout_s, f"a worker has not logged {event}")
+
+    def wait_until_ready(self, *workers: Worker) -> None:
+        """Wait until these workers, or all that run, have told that they are ready."""
+        for item in workers or tuple(self._wanted):
+            self.wait_for_line(item, "worker.ready")
+
+    @property
+    def running(self) -> bool:
+        """Whether all that have been started, and not ended by the test, live."""
+        return all(item.running for item in self._wanted)
+
+    def log_tail(self, characters: int = 6000) -> str:
+        """The end of each worker's log, first of those that have ended by themselves."""
+        items = sorted(self.workers, key=lambda item: item in self._wanted and item.running)
+        return "\n".join(
+            f"--- {item.environment['HEADRACE_WORKER_ID']}\n{item.log_tail(characters)}"
+            for item in items
+            if item.process is not None
+        )
+
+    def positions(self) -> dict[int, int]:
+        """The committed offsets of the sales; empty while the cluster does not tell."""
+        try:
+            return self.cluster.committed(self.sources[0])
+        except KafkaException:
+            return {}
+
+    def name(self, item: Worker) -> str:
+        """What the group knows a worker by."""
+        return f"{self.app_id}-{item.environment['HEADRACE_WORKER_ID']}"
+
+    def assignment(self) -> dict[str, set[int]]:
+        """The partitions of the sales of each member."""
+        admin = AdminClient({"bootstrap.servers": self.broker})
+        described = admin.describe_consumer_groups([self.app_id])[self.app_id].result(30)
+        return {
+            member.group_instance_id: {
+                tp.partition
+                for tp in member.assignment.topic_partitions
+                if tp.topic == self.sources[0]
+            }
+            for member in described.members
+        }
+
+    def wait_for_all(
+        self, timeout_s: float = _PATIENCE_S, partitions: Collection[int] = range(PARTITIONS)
+    ) -> None:
+        """Wait until each of the partitions has got further."""
+        before: dict[int, int] = {}
+
+        def moved() -> bool:
+            now = self.positions()
+            if len(before) < PARTITIONS:
+                before.update(now)
+                return False
+            return bool(now) and all(now[number] > before[number] for number in partitions)
+
+        self.wait(moved, timeout_s, "not all partitions have got further")
+
+    def wait(self, true: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+        """Wait until something is so, while the workers that should run do."""
+        deadline = time.monotonic() + timeout_s
+        while not true():
+            assert self.running, f"a worker has ended by itself:\n{self.log_tail()}"
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{otherwise} within {timeout_s:.0f} s; {self.positions()}\n{self.log_tail()}"
+                )
+            time.sleep(_POLL_S)
+
+    def let_pass_until(self, at: float) -> None:
+        """Time passes, up to this moment of the monotonic clock, and no worker ends."""
+        self.wait(lambda: time.monotonic() > at, at - time.monotonic() + _PATIENCE_S, "never")
+
+    def finish_all(self, sales: Sales, *, written_once: bool = True) -> None:
+        """Let all windows close, wait until all is read, end the workers, and check what came out.
+
+        written_once: no broker has been killed, so the source holds exactly what was written.
+        """
+        sales.flush()
+        sales.close_windows(PARTITIONS)
+        self.cluster.wait_for_lag_zero(self.sources, self, _PATIENCE_S)
+        self.stop()
+        self.check()
+        self._check_order()
+        if written_once:
+            found = Counter(row["sequence"] for row in self.cluster.read_json(self.sources[0]))
+            assert found == Counter(sales.amounts.keys())
+
+    def _check_order(self) -> None:
+        """What is passed on of each user is in the order of the source, and all of it."""
+        source, passed = (
+            self._sequences_by_user(topic) for topic in (self.sources[0], self.topic("passed"))
+        )
+        for user, sequences in source.items():
+            found = passed[user]
+            assert found == sequences, next(
+                f"{user}: {here} where the source has {there}, {at} of {len(sequences)}"
+                for at, (here, there) in enumerate(zip_longest(found, sequences))
+                if here != there
+            )
+
+    def _sequences_by_user(self, topic: str) -> dict[object, list[int]]:
+        found: dict[object, list[int]] = defaultdict(list)
+        for message in self.cluster.read(topic):
+            row = orjson.loads(message.value() or b"")
+            found[row["user"]].append(row["sequence"])
+        return found
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for item in self.workers:
+            if item.running:
+                item.kill()
+
+
+@contextmanager
+def running_group(
+    broker: str, folder: Path, size: int = 3, *, started: int | None = None, **settings: str
+) -> Iterator[Group]:
+    """A group whose workers have been started (the first `started`, or all); none is left at the end."""
+    group = Group(broker, folder, size, **settings)
+    try:
+        if started != 0:
+            group.start(*group.workers[:started])
+        yield group
+    finally:
+        group.close()
+
+
+@contextmanager
+def load(
+    group: Group, seed: int, events_per_s: int = 2000, sales: Sales | None = None
+) -> Iterator[Sales]:
+    """Sales come in steadily, at first or again; the faults begin when all partitions are worked on."""
+    sources = group.sources[:1]
+    group.wait(lambda: bool(group.cluster.partitions(*sources)), _PATIENCE_S, "no topics")
+    sales = sales or Sales(group.broker, *sources, seed)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        began, written = time.monotonic(), 0
+        try:
+            while not stop.is_set():
+                due = int((time.monotonic() - began) * events_per_s) - written
+                sales.write(min(due, 5 * events_per_s))
+                written += due
+                stop.wait(0.02)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        group.wait_for_all()
+        yield sales
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, failures
+
+
+def new_seed() -> int:
+    """A seed for one test, printed so that pytest shows it when the test fails."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")  # noqa: T201
+    return seed

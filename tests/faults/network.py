@@ -1,0 +1,85 @@
+"""A network namespace for a worker, whose packets are lost on the way out, on the way in, or both ways.
+
+They are lost silently, as on a broken link: the neighbour's hardware address is made a wrong one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_NOBODY = "02:00:00:00:00:ff"
+
+
+class Namespace:
+    """A namespace and the two ends of its cable: `host` is our address, `guest` the worker's."""
+
+    def __init__(self) -> None:
+        mark = uuid.uuid4().hex[:6]
+        self.name, self._outer, self._inner = f"hr-{mark}", f"hro{mark}", f"hri{mark}"
+        subnet = f"10.{200 + int(mark[:2], 16) % 50}.{int(mark[2:4], 16)}"
+        self.host, self.guest = f"{subnet}.1", f"{subnet}.2"
+
+    @property
+    def prefix(self) -> list[str]:
+        """What a command begins with that is to run in there."""
+        return ["ip", "netns", "exec", self.name]
+
+    def make(self) -> None:
+        """CalledProcessError: this machine does not let us."""
+        _run("ip", "netns", "add", self.name)
+        _run("ip", "link", "add", self._outer, "type", "veth", "peer", "name", self._inner)
+        _run("ip", "link", "set", self._inner, "netns", self.name)
+        _run("ip", "addr", "add", f"{self.host}/30", "dev", self._outer)
+        _run("ip", "link", "set", self._outer, "up")
+        _run(*self.prefix, "ip", "addr", "add", f"{self.guest}/30", "dev", self._inner)
+        _run(*self.prefix, "ip", "link", "set", self._inner, "up")
+        _run(*self.prefix, "ip", "link", "set", "lo", "up")
+
+    def remove(self) -> None:
+        """Nothing of it is left."""
+        subprocess.run(["ip", "link", "del", self._outer], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
+
+    @contextmanager
+    def cut(self, *, outward: bool, inward: bool) -> Iterator[None]:
+        """Packets of the worker (outward) or to it (inward) are lost meanwhile."""
+        ends = [
+            ([], self.guest, self._outer, inward),
+            (self.prefix, self.host, self._inner, outward),
+        ]
+        lost = [(prefix, address, device) for prefix, address, device, cut in ends if cut]
+        for prefix, address, device in lost:
+            neighbour = (address, "lladdr", _NOBODY, "dev", device, "nud", "permanent")
+            _run(*prefix, "ip", "neigh", "replace", *neighbour)
+        try:
+            yield
+        finally:
+            for prefix, address, device in lost:
+                _run(*prefix, "ip", "neigh", "del", address, "dev", device)
+
+
+@contextmanager
+def namespace() -> Iterator[Namespace | None]:
+    """A namespace; None where that is not possible."""
+    made = Namespace()
+    try:
+        if shutil.which("ip") is None:
+            yield None
+            return
+        try:
+            made.make()
+        except subprocess.CalledProcessError:
+            yield None
+            return
+        yield made
+    finally:
+        if shutil.which("ip") is not None:
+            made.remove()
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)

@@ -1,0 +1,75 @@
+"""A corpus of events that cannot be read, again and again among good ones: the worker's memory does not grow."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from app.engine import names
+from tests.faults.group import load, new_seed, running_group
+from tests.kafka.test_dead_letters import CORPUS
+from tests.kafka.workers import Worker
+
+pytestmark = pytest.mark.kafka
+
+GROWTH_MB_MAX = 64
+ROUNDS_PER_S = 10
+"""Of the whole corpus, whose longest event has 300 kB."""
+ROUNDS_TO_WARM_UP = 50
+
+
+def test_memory_under_poison(broker: str, tmp_path: Path, full_faults: bool) -> None:
+    rounds = 3000 if full_faults else 100
+    with running_group(broker, tmp_path, 1) as group:
+        (item,) = group.workers
+        with load(group, seed := new_seed()) as sales:
+            poison = _poison(broker, group.sources[0], seed)
+            for _ in range(ROUNDS_TO_WARM_UP):
+                next(poison)
+            group.wait_for_all()
+            before = _resident_mb(item)
+            for _ in range(rounds):
+                next(poison)
+            group.wait_for_all()
+        sales.flush()
+        group.cluster.wait_for_lag_zero(group.sources, group, 180)
+        after = _resident_mb(item)
+        print(f"resident memory before {before} MB, after {after} MB")  # noqa: T201
+        assert after - before < GROWTH_MB_MAX, f"from {before} to {after} MB"
+        group.stop()
+        letters = group.cluster.read(names.dead_letter_topic(group.app_id))
+        counts = Counter(dict(letter.headers())["corpus"].decode() for letter in letters)
+        assert counts == dict.fromkeys(CORPUS, rounds + ROUNDS_TO_WARM_UP)
+        passed = group.cluster.read_json(group.topic("passed"))
+        assert Counter(row["sequence"] for row in passed) == Counter(sales.amounts.keys())
+
+
+def _poison(broker: str, topic: str, seed: int) -> Iterator[None]:
+    """Each step writes the whole corpus once, shuffled, and waits until the broker has it."""
+    chance = random.Random(seed)
+    producer = Producer({"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 5})
+    items = list(CORPUS.items())
+    due = time.monotonic()
+    while True:
+        chance.shuffle(items)
+        due += 1 / ROUNDS_PER_S
+        time.sleep(max(0, due - time.monotonic()))  # a steady load
+        for name, (value, headers, _) in items:
+            marked = [*headers, ("corpus", name.encode())]
+            producer.produce(topic, value, f"{name}-{chance.randrange(100)}", headers=marked)
+        assert producer.flush(60) == 0
+        yield
+
+
+def _resident_mb(item: Worker) -> int:
+    """The memory that a worker holds."""
+    assert item.process is not None
+    status = Path(f"/proc/{item.process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) // 1024
