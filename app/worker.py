@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import ModuleType
@@ -20,8 +21,10 @@ from app.codecs.record_batch import Fetch
 from app.engine import names
 from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.committed_reader import CommittedReader
+from app.engine.group_answers import GroupAnswers
 from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
+from app.engine.reads import TableReads
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
 from app.engine.table import Table
@@ -33,6 +36,7 @@ from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
+from app.kafka.group_members import GroupMembers
 from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
 from app.kafka.publisher import Publisher
@@ -48,6 +52,7 @@ from app.state.slot import SlotError, WorkerSlot
 from app.vitals import Vitals
 from app.web.faust_web import install
 from app.web.free_port import free_port
+from app.web.peer_client import PeerClient
 
 log = structlog.get_logger(__name__)
 
@@ -246,6 +251,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 cache_bytes_max=self.settings.read_cache_mb << 20,
             )
             self.runner.on_published = self.reader.published
+            self._serve_group(self.reader)
             self.runner.on_fatal = self.crash
             vitals = Vitals(
                 self.settings, self.runner, self._stable_end, lambda: self.consumer.fetch_bytes
@@ -258,6 +264,9 @@ class Headrace(faust.App):  # type: ignore[misc]
                 install(
                     self,
                     self.reader,
+                    local=self.reader.local,
+                    reads=lambda name: self.processor.tables[name].group,
+                    hosts={self._advertised_host},
                     metrics=metrics.render,
                     health=vitals.health,
                     ready=vitals.ready,
@@ -267,6 +276,37 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.add_future(self.runner.run_checkpoints())
             self.add_future(vitals.run())
             self.add_future(self._purge())
+
+    def _serve_group(self, reader: CommittedReader) -> None:
+        """Let the tables be read as the whole group has them."""
+        settings, local = self.settings, reader.local
+        local.place = FaustConsumer(self).place
+        self._members = GroupMembers(
+            self.bootstrap_servers,
+            settings.app_id,
+            local.place,
+            timeout_s=settings.peer_timeout_ms / 1000,
+        )
+        self._peers = PeerClient(local.table, settings.peer_timeout_ms)
+        answers = GroupAnswers(
+            self.processor, local, self._members, self._peers.ask, self._partition_counts
+        )
+        for table in self.columnar_tables:
+            table.serve(TableReads(table, local), TableReads(table, answers))
+
+    @property
+    def web_address(self) -> str:
+        """Where other workers reach this one's web server; empty: it has none."""
+        if not self.conf.web_enabled:
+            return ""
+        return str(
+            URL.build(scheme="http", host=self._advertised_host, port=int(self.conf.web_port))
+        )
+
+    @property
+    def _advertised_host(self) -> str:
+        host = self.settings.web_advertised_host or self.settings.web_host
+        return socket.gethostname() if host in ("0.0.0.0", "::") else host
 
     def _new_runner(self) -> Runner:
         settings = self.settings
@@ -349,3 +389,5 @@ class Headrace(faust.App):  # type: ignore[misc]
         if self.runner is not None:
             await self.runner.close()
             self._store.close()
+            await self._peers.close()
+            await self._members.close()

@@ -11,7 +11,7 @@ import polars as pl
 from app.engine.answers import Gathered
 from app.engine.members import Place
 from app.engine.question import NO_GENERATION, Covered, Piece, Question, Rows
-from app.engine.reader import TableReader
+from app.engine.reader import TableInfo, TableReader
 
 
 class LocalAnswers:
@@ -28,6 +28,10 @@ class LocalAnswers:
     def partitions(self, table: str) -> frozenset[int]:
         """Those that this worker has now."""
         return self._reader.partitions(table)
+
+    def table(self, name: str) -> TableInfo | None:
+        """The description of a table; None: there is none of this name."""
+        return next((info for info in self._reader.tables() if info.name == name), None)
 
     async def answer(self, question: Question, partitions: Collection[int]) -> AsyncIterator[Piece]:
         """The pieces of these partitions, and then which of them this worker has been the owner of throughout."""

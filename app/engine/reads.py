@@ -13,7 +13,7 @@ import polars as pl
 
 from app.engine.answers import Answers
 from app.engine.parts_missing import PartsMissingError
-from app.engine.question import Question
+from app.engine.question import WINDOWS, Question
 
 if TYPE_CHECKING:
     from app.engine.table import Table
@@ -69,7 +69,7 @@ class TableReads:
     async def windows(self) -> list[int]:
         """Start times (ms) of the windows that are kept, newest first."""
         starts, missing, count = await self._windows()
-        self._whole(pl.DataFrame(), missing, count)
+        self._whole(pl.DataFrame({"window": starts}, schema=WINDOWS), missing, count)
         return starts
 
     async def scan(self) -> AsyncIterator[pl.DataFrame]:

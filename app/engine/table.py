@@ -123,22 +123,22 @@ class Table:
         PartsMissingError: no worker answers for it now; it has the rows that were found all the same.
         TableKeyError: the key has another form. TableNotRunningError: the table belongs to no running worker.
         """
-        return await self._reads.get(key)
+        return await self.group.get(key)
 
     async def range(self, keys: Iterable[Any]) -> pl.DataFrame:
         """The rows of several keys, as `get` gives those of one."""
-        return await self._reads.range(keys)
+        return await self.group.range(keys)
 
     async def window(self, time: int | datetime) -> pl.DataFrame:
         """The rows of the window that holds a time (ms, or a datetime), of all workers of the group."""
-        return await self._reads.window(time)
+        return await self.group.window(time)
 
     def scan(self) -> AsyncIterator[pl.DataFrame]:
         """All rows of all workers, in frames of bounded size: `async for frame in table.scan()`.
 
         PartsMissingError, at the end: some workers gave none, or not all; of those some may have come.
         """
-        return self._reads.scan()
+        return self.group.scan()
 
     @property
     def here(self) -> TableReads:
@@ -150,7 +150,8 @@ class Table:
         self._here, self._group = here, group or here
 
     @property
-    def _reads(self) -> TableReads:
+    def group(self) -> TableReads:
+        """The reads of all workers' partitions, which `get` and its like go to."""
         return self._served(self._group)
 
     def _served(self, reads: TableReads | None) -> TableReads:
