@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import ModuleType
@@ -21,22 +20,20 @@ from app.codecs.record_batch import Fetch
 from app.engine import names
 from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.committed_reader import CommittedReader
-from app.engine.group_answers import GroupAnswers
 from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
-from app.engine.reads import TableReads
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
 from app.engine.table import Table
 from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
+from app.group import Group, advertised_host, web_address
 from app.kafka import transport
 from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
-from app.kafka.group_members import GroupMembers
 from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
 from app.kafka.publisher import Publisher
@@ -52,7 +49,6 @@ from app.state.slot import SlotError, WorkerSlot
 from app.vitals import Vitals
 from app.web.faust_web import install
 from app.web.free_port import free_port
-from app.web.peer_client import PeerClient
 
 log = structlog.get_logger(__name__)
 
@@ -251,7 +247,14 @@ class Headrace(faust.App):  # type: ignore[misc]
                 cache_bytes_max=self.settings.read_cache_mb << 20,
             )
             self.runner.on_published = self.reader.published
-            self._serve_group(self.reader)
+            self._group = Group(
+                self,
+                self.settings,
+                self.bootstrap_servers,
+                self.processor,
+                self.reader,
+                self._partition_counts,
+            )
             self.runner.on_fatal = self.crash
             vitals = Vitals(
                 self.settings, self.runner, self._stable_end, lambda: self.consumer.fetch_bytes
@@ -266,7 +269,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                     self.reader,
                     local=self.reader.local,
                     reads=lambda name: self.processor.tables[name].group,
-                    hosts={self._advertised_host},
+                    hosts={advertised_host(self.settings)},
                     metrics=metrics.render,
                     health=vitals.health,
                     ready=vitals.ready,
@@ -277,36 +280,10 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.add_future(vitals.run())
             self.add_future(self._purge())
 
-    def _serve_group(self, reader: CommittedReader) -> None:
-        """Let the tables be read as the whole group has them."""
-        settings, local = self.settings, reader.local
-        local.place = FaustConsumer(self).place
-        self._members = GroupMembers(
-            self.bootstrap_servers,
-            settings.app_id,
-            local.place,
-            timeout_s=settings.peer_timeout_ms / 1000,
-        )
-        self._peers = PeerClient(local.table, settings.peer_timeout_ms)
-        answers = GroupAnswers(
-            self.processor, local, self._members, self._peers.ask, self._partition_counts
-        )
-        for table in self.columnar_tables:
-            table.serve(TableReads(table, local), TableReads(table, answers))
-
     @property
     def web_address(self) -> str:
         """Where other workers reach this one's web server; empty: it has none."""
-        if not self.conf.web_enabled:
-            return ""
-        return str(
-            URL.build(scheme="http", host=self._advertised_host, port=int(self.conf.web_port))
-        )
-
-    @property
-    def _advertised_host(self) -> str:
-        host = self.settings.web_advertised_host or self.settings.web_host
-        return socket.gethostname() if host in ("0.0.0.0", "::") else host
+        return web_address(self.settings, int(self.conf.web_port))
 
     def _new_runner(self) -> Runner:
         settings = self.settings
@@ -389,5 +366,4 @@ class Headrace(faust.App):  # type: ignore[misc]
         if self.runner is not None:
             await self.runner.close()
             self._store.close()
-            await self._peers.close()
-            await self._members.close()
+            await self._group.close()

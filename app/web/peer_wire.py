@@ -35,9 +35,13 @@ def path(question: Question, partitions: Collection[int]) -> str:
 
 
 def encode_frame(frame: pl.DataFrame) -> bytes:
-    """An Arrow IPC stream."""
+    """An Arrow IPC stream.
+
+    Of a clone: Polars locks a frame that it writes, and wants the GIL meanwhile to write to a Python object;
+    another thread that has the GIL and looks at the same frame would wait for that lock for ever.
+    """
     out = io.BytesIO()
-    frame.write_ipc_stream(out, compression="lz4")
+    frame.clone().write_ipc_stream(out, compression="lz4")
     return out.getvalue()
 
 
