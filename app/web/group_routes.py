@@ -51,7 +51,10 @@ class GroupRoutes:
     async def window(self, request: web.Request) -> web.Response:
         """The rows of one window, filtered and sorted as `rows` does."""
         info = self._table(request)
-        asked = {**single(request), "window": request.match_info["window"]}
+        asked = single(request)
+        if "window" in asked:
+            raise rows_query.QueryError("unknown parameter 'window'; it stands in the address")
+        asked = {**asked, "window": request.match_info["window"]}
         query = rows_query.parse(asked, info, rows_max=self._rows_max)
         if query.window == "all":
             raise rows_query.QueryError("one window is given at a time: its start in ms, or newest")

@@ -62,11 +62,10 @@ class Group:
 
     def __init__(self, bench: Workbench, owners: Sequence[Owner]) -> None:
         self.owners = list(owners)
+        self.reader = bench.worker.reader
         self._processor = bench.worker.processor
         self._thread = ThreadPoolExecutor(1)
-        self.locals = {
-            owner.name: _Local(bench.worker.reader, self._thread, owner) for owner in owners
-        }
+        self.locals = {owner.name: _Local(self.reader, self._thread, owner) for owner in owners}
         self.directory: list[Member] | None = None
         self.looked = 0
 
