@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from app.engine.agent import Stream
     from app.engine.aggregates import count, latest, maximum, mean, minimum, total
+    from app.engine.parts_missing import PartsMissingError
     from app.engine.table import Table
     from app.engine.windows import tumbling
     from app.events.event import Event
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Event",
+    "PartsMissingError",
     "Stream",
     "Table",
     "app",
@@ -39,6 +41,7 @@ __all__ = [
 
 _PLACES = {
     "Event": "app.events.event",
+    "PartsMissingError": "app.engine.parts_missing",
     "Stream": "app.engine.agent",
     "Table": "app.engine.table",
     "tumbling": "app.engine.windows",

@@ -145,6 +145,16 @@ class Settings(BaseSettings):
     front."""
     web_port: Annotated[int, Field(ge=1, le=65_535)] = 6066
     """The web server's port; when it is taken, the next free one."""
+    web_advertised_host: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9._:%-]*$"),
+        Allowed("a host name or an IP address, or empty"),
+    ] = ""
+    """Where other workers of the group reach this one's web server, to read its part of the tables.
+    Empty: at `HEADRACE_WEB_HOST`; when that is `0.0.0.0` or `::`, at the machine's name."""
+    peer_timeout_ms: Annotated[int, Field(ge=100, le=300_000)] = 5000
+    """A worker that is asked for its part of a table and is silent for this long counts as
+    away."""
     web_page_rows_max: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Rows of a table that one page or JSON answer shows."""
     log_format: Literal["auto", "console", "json"] = "auto"

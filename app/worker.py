@@ -28,6 +28,7 @@ from app.engine.table import Table
 from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
+from app.group import Group, advertised_host, web_address
 from app.kafka import transport
 from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.changelog import ChangelogRestore
@@ -248,6 +249,14 @@ class Headrace(faust.App):  # type: ignore[misc]
                 cache_bytes_max=self.settings.read_cache_mb << 20,
             )
             self.runner.on_published = self.reader.published
+            self._group = Group(
+                self,
+                self.settings,
+                self.bootstrap_servers,
+                self.processor,
+                self.reader,
+                self._partition_counts,
+            )
             self.runner.on_fatal = self.crash
             vitals = Vitals(
                 self.settings,
@@ -264,6 +273,9 @@ class Headrace(faust.App):  # type: ignore[misc]
                 install(
                     self,
                     self.reader,
+                    local=self.reader.local,
+                    reads=lambda name: self.processor.tables[name].group,
+                    hosts={advertised_host(self.settings)},
                     metrics=metrics.render,
                     health=vitals.health,
                     ready=vitals.ready,
@@ -273,6 +285,11 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.add_future(self.runner.run_checkpoints())
             self.add_future(vitals.run())
             self.add_future(self._purge())
+
+    @property
+    def web_address(self) -> str:
+        """Where other workers reach this one's web server; empty: it has none."""
+        return web_address(self.settings, int(self.conf.web_port))
 
     def _new_runner(self) -> Runner:
         settings = self.settings
@@ -355,3 +372,4 @@ class Headrace(faust.App):  # type: ignore[misc]
         if self.runner is not None:
             await self.runner.close()
             self._store.close()
+            await self._group.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,7 +15,9 @@ import polars as pl
 from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine import segment
 from app.engine.checkpoint import Checkpoint
+from app.engine.local_answers import LocalAnswers
 from app.engine.processor import Processor
+from app.engine.question import WINDOWS, Question, Rows
 from app.engine.reader import TableInfo
 from app.engine.reads import TableReads
 from app.engine.segment import Run
@@ -24,6 +27,7 @@ from app.engine.table_partition import TablePartition
 
 _ATTEMPTS = 20
 _SLICE_BYTES = 4 << 20
+_SLICE_ROWS = 50_000
 
 Answer = TypeVar("Answer")
 Chosen = Callable[[Run], list[int]]
@@ -41,13 +45,13 @@ class CommittedReader:
     ) -> None:
         self._processor = processor
         self._store = store
-        self._cache = _Frames(cache_bytes_max)
+        self._cache = _Cache(cache_bytes_max)
         self._versions = dict.fromkeys(processor.tables, 0)
         self._changes = asyncio.Condition()
         self._tasks: set[asyncio.Future[None]] = set()
-        thread = ThreadPoolExecutor(1, "headrace-reads")
+        self.local = LocalAnswers(self, ThreadPoolExecutor(1, "headrace-reads"))
         for table in processor.tables.values():
-            table.serve(TableReads(table, self, thread))
+            table.serve(TableReads(table, self.local))
 
     def tables(self) -> Sequence[TableInfo]:
         """All tables, in the order of their names."""
@@ -84,44 +88,79 @@ class CommittedReader:
         """
         return self._gathered(table, lambda item: self._pane_rows(item, start_ms, _all))
 
-    def slices(self, table: str, start_ms: int) -> Iterator[pl.DataFrame]:
-        """The same, in frames of bounded size; each is as the checkpoint before it left it."""
-        for item in self._processor.partitions_of(table):
-            size = sum(run.size for run in item.stacks.runs.get(start_ms, ()))
-            width = (HASH_MAX + 1) // -(-max(size, 1) // _SLICE_BYTES)
-            for low in range(0, HASH_MAX + 1, width):
-                yield self._slice(table, item.partition, start_ms, low, low + width - 1)
+    def partitions(self, table: str) -> frozenset[int]:
+        """The table's partitions that this worker has now."""
+        return frozenset(item.partition for item in self._processor.partitions_of(table))
 
-    def rows(self, table: str, keys: pl.DataFrame) -> pl.DataFrame:
-        """The rows of these keys in all windows that are kept, newest window first. KeyError: no such table.
+    def answer(
+        self, question: Question, partitions: Collection[int]
+    ) -> Iterator[Rows | frozenset[int]]:
+        """The answer from these partitions, in frames of bounded size; last, those that it is whole for.
 
-        keys: the table's key columns. Blocks; may be called from any thread.
+        Each frame is as the checkpoint before it left it. A partition that is given up, or was never here,
+        is left out. Blocks; may be called from any thread.
         """
-        definition = self._processor.tables[table]
-        hashes = key_hashes(keys, definition.by)
+        whole = set()
+        for number in sorted(partitions):
+            try:
+                for frame in self._frames(question, number):
+                    yield Rows(number, frame)
+            except _NotHere:
+                continue
+            whole.add(number)
+        yield frozenset(whole)
+
+    def _frames(self, question: Question, partition: int) -> Iterator[pl.DataFrame]:
+        table = question.table
+        if question.keys is not None:
+            for frame in self._attempt(table, partition, self._holding(table, question.keys)):
+                yield from frame.iter_slices(_SLICE_ROWS)
+        elif question.window is not None:
+            yield from self._slices(table, partition, question.window)
+        else:
+            starts = sorted(self._here(table, partition).stacks.runs)
+            yield pl.DataFrame([starts], schema=WINDOWS)
+
+    def _holding(
+        self, table: str, keys: pl.DataFrame
+    ) -> Callable[[TablePartition], list[pl.DataFrame]]:
+        """Reads the rows of these keys in all windows that are kept."""
+        hashes = key_hashes(keys, self._processor.tables[table].by)
 
         def chosen(run: Run) -> list[int]:
             return [chunk for chunk, head in enumerate(run.heads) if head.may_hold(hashes)]
 
         def found(item: TablePartition) -> list[pl.DataFrame]:
-            return [
+            frames = [
                 rows
                 for pane in item.stacks.runs
                 for rows in self._pane_rows(item, pane, chosen, keys)
             ]
+            return [pl.concat(frames)] if frames else []
 
-        rows = self._gathered(table, found)
-        return rows.sort(WINDOW_START, descending=True) if definition.windowed else rows
+        return found
+
+    def _slices(self, table: str, partition: int, start_ms: int) -> Iterator[pl.DataFrame]:
+        """The rows of a window in frames of bounded size."""
+        runs = self._here(table, partition).stacks.runs.get(start_ms, ())
+        size = sum(run.size for run in runs)
+        width = (HASH_MAX + 1) // -(-max(size, 1) // _SLICE_BYTES)
+        for low in range(0, HASH_MAX + 1, width):
+            yield from self._slice(table, partition, start_ms, low, low + width - 1)
 
     def _gathered(
         self, table: str, of: Callable[[TablePartition], list[pl.DataFrame]]
     ) -> pl.DataFrame:
         definition = self._processor.tables[table]
-        numbers = [item.partition for item in self._processor.partitions_of(table)]
-        frames = [frame for number in numbers for frame in self._attempt(table, number, of)]
+        frames: list[pl.DataFrame] = []
+        for number in self.partitions(table):
+            with contextlib.suppress(_NotHere):
+                frames += self._attempt(table, number, of)
         return pl.concat(frames) if frames else pl.DataFrame(schema=definition.row_schema)
 
-    def _slice(self, table: str, partition: int, pane: int, low: int, high: int) -> pl.DataFrame:
+    def _slice(
+        self, table: str, partition: int, pane: int, low: int, high: int
+    ) -> list[pl.DataFrame]:
         definition = self._processor.tables[table]
 
         def chosen(run: Run) -> list[int]:
@@ -134,8 +173,7 @@ class CommittedReader:
                 frames.append(frame.filter((hashes >= low) & (hashes <= high)))
             return _result(definition, frames)
 
-        rows = self._attempt(table, partition, cut)
-        return rows[0] if rows else pl.DataFrame(schema=definition.row_schema)
+        return self._attempt(table, partition, cut)
 
     def _pane_rows(
         self, item: TablePartition, pane: int, chosen: Chosen, keys: pl.DataFrame | None = None
@@ -165,18 +203,19 @@ class CommittedReader:
     ) -> list[pl.DataFrame]:
         """Read from a partition; again when a checkpoint has just replaced what was to be read."""
         for _ in range(_ATTEMPTS):
-            item = next(
-                (p for p in self._processor.partitions_of(table) if p.partition == partition), None
-            )
-            if item is None:
-                return []
             try:
-                return read(item)
+                return read(self._here(table, partition))
             except MissingSegmentError:
                 continue
         raise MissingSegmentError(
             f"table {table!r}, partition {partition}: its segments change too fast to be read"
         )
+
+    def _here(self, table: str, partition: int) -> TablePartition:
+        for item in self._processor.partitions_of(table):
+            if item.partition == partition:
+                return item
+        raise _NotHere
 
     def version(self, table: str) -> int:
         """Grows with each checkpoint that changed the table. KeyError: no such table."""
@@ -201,7 +240,11 @@ class CommittedReader:
             self._changes.notify_all()
 
 
-class _Frames:
+class _NotHere(Exception):
+    """This worker does not have the partition now."""
+
+
+class _Cache:
     """The frames that were used last, up to so many bytes. A segment never changes under its key."""
 
     def __init__(self, bytes_max: int) -> None:

@@ -239,7 +239,7 @@ class Processor:
                         known.time if known else None, idle=True
                     )
 
-    def _read_topic(self, table: Table) -> str:
+    def read_topic(self, table: Table) -> str:
         """The topic whose offsets move with the table's state."""
         return table.topic if table.aligned else names.repartition_topic(self.app_id, table.name)
 
@@ -264,7 +264,7 @@ class Processor:
             here = (self.tables[name].topic, number)
             staged.positions.setdefault(here, self._positions[here])
         for name, number in self._unfinished():  # a checkpoint is known again by its offsets
-            here = (self._read_topic(self.tables[name]), number)
+            here = (self.read_topic(self.tables[name]), number)
             staged.positions.setdefault(here, self._positions[here])
             staged.progress.setdefault((name, number), {})
         staged.checkpoint.positions = staged.positions

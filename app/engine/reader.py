@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
+
+from app.engine.question import Question, Rows
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,6 @@ class TableInfo:
     window_size_ms: int | None
 
 
-@dataclass(frozen=True)
-class Rows:
-    """One page of a table: `frame` has window_start, window_end (int ms), the keys, then the columns."""
-
-    frame: pl.DataFrame
-    total: int
-    version: int
-
-
 class TableReader(Protocol):
     """Reads the committed state of this worker's partitions."""
 
@@ -49,15 +42,20 @@ class TableReader(Protocol):
         ...
 
     def window(self, table: str, start_ms: int) -> pl.DataFrame:
-        """All rows of one window, unsorted; empty when there is none. Same columns as `Rows.frame`."""
+        """All rows of one window, unsorted; empty when there is none.
+
+        Columns: window_start, window_end (int ms) if it has windows, the keys, the columns.
+        """
         ...
 
-    def slices(self, table: str, start_ms: int) -> Iterator[pl.DataFrame]:
-        """The same rows in frames of bounded size."""
+    def partitions(self, table: str) -> frozenset[int]:
+        """The table's partitions that this worker has now."""
         ...
 
-    def rows(self, table: str, keys: pl.DataFrame) -> pl.DataFrame:
-        """The rows of these keys (the table's key columns) in all windows that are kept, newest first."""
+    def answer(
+        self, question: Question, partitions: Collection[int]
+    ) -> Iterator[Rows | frozenset[int]]:
+        """The answer from these partitions, in frames of bounded size; last, those that it is whole for."""
         ...
 
     def version(self, table: str) -> int:

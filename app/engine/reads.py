@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from app.engine.reader import TableReader
+from app.engine.answers import Answers
+from app.engine.parts_missing import PartsMissingError
+from app.engine.question import WINDOWS, Question
 
 if TYPE_CHECKING:
     from app.engine.table import Table
 
 _KEYS_TOGETHER_MAX = 10_000
+_WINDOW_START = "window_start"
 
-Answer = TypeVar("Answer")
+Key = tuple[Any, ...]
 
 
 class TableKeyError(KeyError):
@@ -25,16 +29,16 @@ class TableKeyError(KeyError):
 
 
 class TableReads:
-    """Reads one table for the code of a worker, in a thread of its own, while writing goes on.
+    """Reads one table for the code of a worker, while writing goes on.
 
     Keys that are asked for while others are being read wait for each other, and are read in one pass.
+    Where a part is missing, PartsMissingError has the rows of the rest.
     """
 
-    def __init__(self, table: Table, reader: TableReader, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, table: Table, answers: Answers) -> None:
         self._table = table
-        self._reader = reader
-        self._thread = thread
-        self._asked: list[tuple[tuple[Any, ...], asyncio.Future[pl.DataFrame]]] = []
+        self._answers = answers
+        self._asked: list[tuple[Key, asyncio.Future[pl.DataFrame]]] = []
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, key: Any) -> pl.DataFrame:
@@ -47,31 +51,53 @@ class TableReads:
 
     async def range(self, keys: Iterable[Any]) -> pl.DataFrame:
         """The rows of several keys."""
-        return await self._run(self._rows, dict.fromkeys(map(self._key, keys)))
+        wanted = iter(dict.fromkeys(map(self._key, keys)))
+        found = []
+        while some := list(islice(wanted, _KEYS_TOGETHER_MAX)):
+            found.append(await self._found(some))
+        missing = {number: why for item in found for number, why in item.missing.items()}
+        rows = self._ordered([item.rows for item in found])
+        return self._whole(rows, missing, found[0].count if found else 0)
 
     async def window(self, time: int | datetime) -> pl.DataFrame:
         """The rows of the window that holds a time (ms, or a datetime with its zone)."""
         time_ms = time if isinstance(time, int) else round(time.timestamp() * 1000)
         pane = self._table.windowing.pane_of(time_ms)
-        return await self._run(self._reader.window, self._table.name, pane)
+        found = await self._answers.gather(Question(self._table.name, window=pane), None)
+        return self._whole(self._ordered(found.frames), found.missing, found.count)
+
+    async def windows(self) -> list[int]:
+        """Start times (ms) of the windows that are kept, newest first."""
+        starts, missing, count = await self._windows()
+        self._whole(pl.DataFrame({"window": starts}, schema=WINDOWS), missing, count)
+        return starts
 
     async def scan(self) -> AsyncIterator[pl.DataFrame]:
-        """All rows, window after window, in frames of bounded size."""
-        for pane in sorted(self._reader.windows(self._table.name)):
-            slices = self._reader.slices(self._table.name, pane)
-            while (frame := await self._run(_next, slices)) is not None:
-                if len(frame):
-                    yield frame
+        """All rows, window after window, in frames of bounded size. What is missing is told at the end."""
+        starts, absent, count = await self._windows()
+        missing = dict(absent)
+        for start in reversed(starts):
+            try:
+                async for frame in self._answers.stream(Question(self._table.name, window=start)):
+                    if len(frame):
+                        yield frame
+            except PartsMissingError as error:
+                missing |= error.missing
+        self._whole(pl.DataFrame(), missing, count)
+
+    async def _windows(self) -> tuple[list[int], Mapping[int, str], int]:
+        found = await self._answers.gather(Question(self._table.name), None)
+        starts = {start for frame in found.frames for start in frame.to_series()}
+        return sorted(starts, reverse=True), found.missing, found.count
 
     async def _read_asked(self) -> None:
         try:
             while self._asked:
                 asked = self._asked[:_KEYS_TOGETHER_MAX]
                 del self._asked[:_KEYS_TOGETHER_MAX]
-                keys = dict.fromkeys(key for key, _ in asked)
                 try:
-                    rows = await self._run(self._rows, keys)
-                    by_key = rows.partition_by(self._table.by, as_dict=True)
+                    found = await self._found(list(dict.fromkeys(key for key, _ in asked)))
+                    by_key = found.rows.partition_by(self._table.by, as_dict=True)
                 except Exception as error:
                     for _, answer in asked:
                         if not answer.done():
@@ -79,16 +105,46 @@ class TableReads:
                     continue
                 for key, answer in asked:
                     if not answer.done():
-                        answer.set_result(by_key.get(key, rows.clear()))
+                        self._settle(answer, by_key.get(key, found.rows.clear()), found, key)
         finally:
             self._reading = None
 
-    def _rows(self, keys: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
-        kinds = {name: self._table.row_schema[name] for name in self._table.by}
-        wanted = pl.DataFrame(list(keys), schema=kinds, orient="row")
-        return self._reader.rows(self._table.name, wanted)
+    def _settle(
+        self, answer: asyncio.Future[pl.DataFrame], rows: pl.DataFrame, found: _Found, key: Key
+    ) -> None:
+        try:
+            answer.set_result(self._whole(rows, found.missing_of(key), found.count))
+        except PartsMissingError as error:
+            answer.set_exception(error)
 
-    def _key(self, key: Any) -> tuple[Any, ...]:
+    async def _found(self, keys: Sequence[Key]) -> _Found:
+        """Read keys, each where it can be."""
+        kinds = {name: self._table.row_schema[name] for name in self._table.by}
+        wanted = pl.DataFrame(keys, schema=kinds, orient="row")
+        placed = self._answers.placed(self._table.name, wanted)
+        partitions: Collection[int] | None = None if placed is None else set(placed)
+        gathered = await self._answers.gather(Question(self._table.name, keys=wanted), partitions)
+        return _Found(
+            self._ordered(gathered.frames),
+            gathered.missing,
+            gathered.count,
+            None if placed is None else dict(zip(keys, placed, strict=True)),
+        )
+
+    def _ordered(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """One frame, the newest window first."""
+        filled = [frame for frame in frames if len(frame)]
+        rows = pl.concat(filled) if filled else pl.DataFrame(schema=self._table.row_schema)
+        if not self._table.windowed:
+            return rows
+        return rows.sort(_WINDOW_START, descending=True, maintain_order=True)
+
+    def _whole(self, rows: pl.DataFrame, missing: Mapping[int, str], count: int) -> pl.DataFrame:
+        if missing:
+            raise PartsMissingError(self._table.name, missing, count, rows)
+        return rows
+
+    def _key(self, key: Any) -> Key:
         """A key as a tuple of its columns' values."""
         by = self._table.by
         values = key if isinstance(key, tuple) else (key,)
@@ -101,9 +157,19 @@ class TableReads:
                 raise TableKeyError(f"table {self._table.name!r}: {name} is {kind}, not {value!r}")
         return values
 
-    async def _run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
+@dataclass(frozen=True)
+class _Found:
+    """The rows of some keys; `placed` says in which partition each of them can be, None: in any."""
 
-def _next(frames: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
-    return next(frames, None)
+    rows: pl.DataFrame
+    missing: Mapping[int, str]
+    count: int
+    placed: Mapping[Key, int] | None
+
+    def missing_of(self, key: Key) -> Mapping[int, str]:
+        """Where else the key may have rows."""
+        if self.placed is None:
+            return self.missing
+        number = self.placed[key]
+        return {number: self.missing[number]} if number in self.missing else {}

@@ -71,7 +71,8 @@ class Table:
         self.emit = emit
         self.fed_by = fed_by
         self.description = description or _first_line(source)
-        self._bound: TableReads | None = None
+        self._here: TableReads | None = None
+        self._group: TableReads | None = None
         self._check()
         source_schema = schema(source)
         self._keys = list(self.by)
@@ -120,35 +121,48 @@ class Table:
     async def get(self, key: Any) -> pl.DataFrame:
         """The rows of one key, as the last checkpoint left them: one per window, newest first.
 
-        A key of several columns is a tuple. Of this worker's partitions.
+        A key of several columns is a tuple. Asks the worker of the group that has it.
+        PartsMissingError: no worker answers for it now; it has the rows that were found all the same.
         TableKeyError: the key has another form. TableNotRunningError: the table belongs to no running worker.
         """
-        return await self._reads.get(key)
+        return await self.group.get(key)
 
     async def range(self, keys: Iterable[Any]) -> pl.DataFrame:
         """The rows of several keys, as `get` gives those of one."""
-        return await self._reads.range(keys)
+        return await self.group.range(keys)
 
     async def window(self, time: int | datetime) -> pl.DataFrame:
-        """The rows of the window that holds a time (ms, or a datetime)."""
-        return await self._reads.window(time)
+        """The rows of the window that holds a time (ms, or a datetime), of all workers of the group."""
+        return await self.group.window(time)
 
     def scan(self) -> AsyncIterator[pl.DataFrame]:
-        """All rows, in frames of bounded size: `async for frame in table.scan()`."""
-        return self._reads.scan()
+        """All rows of all workers, in frames of bounded size: `async for frame in table.scan()`.
 
-    def serve(self, reads: TableReads) -> None:
-        """Let the table be read through a running worker."""
-        self._bound = reads
+        PartsMissingError, at the end: some workers gave none, or not all; of those some may have come.
+        """
+        return self.group.scan()
 
     @property
-    def _reads(self) -> TableReads:
-        if self._bound is None:
+    def here(self) -> TableReads:
+        """The same reads, of this worker's partitions alone: nothing is asked of other workers, or missing."""
+        return self._served(self._here)
+
+    def serve(self, here: TableReads, group: TableReads | None = None) -> None:
+        """Let the table be read through a running worker, and through its group."""
+        self._here, self._group = here, group or here
+
+    @property
+    def group(self) -> TableReads:
+        """The reads of all workers' partitions, which `get` and its like go to."""
+        return self._served(self._group)
+
+    def _served(self, reads: TableReads | None) -> TableReads:
+        if reads is None:
             raise TableNotRunningError(
                 f"table {self.name!r} belongs to no running worker: read it from an agent or a page, "
                 "or in a test through the driver"
             )
-        return self._bound
+        return reads
 
     def columns_read(self) -> set[str]:
         """The fields of the source that the table needs."""

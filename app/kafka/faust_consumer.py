@@ -8,6 +8,8 @@ from typing import Any
 from faust.types import TP
 
 from app.codecs.record_batch import Fetch
+from app.engine.members import Place
+from app.engine.question import NO_GENERATION
 from app.engine.work import TopicPartition
 from app.kafka.membership import Membership
 
@@ -22,6 +24,15 @@ class FaustConsumer:
         generation, member = self._app.consumer._thread.group_membership
         conf = self._app.conf
         return Membership(conf.id, generation, member, conf.consumer_group_instance_id)
+
+    def place(self) -> Place:
+        """This worker's place in the group, of which it is sure up to a heartbeat's time."""
+        thread = self._app.consumer._thread
+        if thread is None or thread._consumer is None or thread._consumer._coordinator is None:
+            return Place(NO_GENERATION, "")
+        generation, member = thread.group_membership
+        sure = thread.unheard_s < self._app.conf.broker_session_timeout
+        return Place(generation if sure else NO_GENERATION, member)
 
     async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
         await self._app.consumer.rewind({TP(*here): offset for here, offset in positions.items()})

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import aiokafka.consumer.fetcher as fetcher
 from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
@@ -112,6 +113,29 @@ def _send_or_break(connection: Any, request: Any, expect_response: bool = True) 
         raise KafkaConnectionError(f"connection broken: {error}") from error
 
 
+_do_heartbeat = GroupCoordinator._do_heartbeat
+_start_heartbeat = GroupCoordinator._start_heartbeat_task
+
+
+async def _heartbeat_noted(coordinator: Any) -> bool:
+    """Note since when the group can have given this member up: it counts from what it has heard last."""
+    sent_at = _now()
+    heard = bool(await _do_heartbeat(coordinator))
+    if heard:
+        coordinator.heard_at = sent_at
+    return heard
+
+
+def _start_noted(coordinator: Any) -> None:
+    coordinator.heard_at = _now()
+    _start_heartbeat(coordinator)
+
+
+def _now() -> float:
+    """Seconds, those included in which the machine was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _install() -> None:
     """Put our two classes in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
     for name in ("PartitionRecords", "MemoryRecords"):
@@ -122,6 +146,8 @@ def _install() -> None:
     fetcher.PartitionRecords = _partition_records
     fetcher.MemoryRecords = RawRecords
     AIOKafkaConnection.send = _send_or_break
+    GroupCoordinator._do_heartbeat = _heartbeat_noted
+    GroupCoordinator._start_heartbeat_task = _start_noted
 
 
 _install()
@@ -156,6 +182,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """The group's generation, and this member's id."""
         coordinator = self._ensure_consumer()._coordinator
         return coordinator.generation, coordinator.member_id
+
+    @property
+    def unheard_s(self) -> float:
+        """For how long the group can have been without a sign of this worker."""
+        coordinator = self._ensure_consumer()._coordinator
+        return _now() - float(getattr(coordinator, "heard_at", 0.0))
 
     def rejoin(self) -> None:
         """Have the consumer join its group anew; returns at once."""

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from app.engine.reader import TableReader
+from app.engine.reads import TableKeyError
 from app.web.layout import error_page
 from app.web.rows_json import encode
 from app.web.rows_query import QueryError
@@ -27,8 +28,8 @@ def errors(reader: TableReader) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except QueryError as error:
-            return _answer(request, reader, 400, str(error))
+        except (QueryError, TableKeyError) as error:
+            return _answer(request, reader, 400, str(error.args[0]))
         except UnknownTable as error:
             return _answer(request, reader, 404, str(error))
         except web.HTTPNotFound:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from app.engine.local_answers import LocalAnswers
 from app.engine.reader import TableInfo, TableReader
 from app.web import list_page, rows_json, rows_query
 from app.web.errors import UnknownTable, errors
 from app.web.event_stream import EventStreams, Feed
+from app.web.group_json import Reads
+from app.web.group_routes import GroupRoutes
 from app.web.guard import host_guard, secure
+from app.web.peer_route import PeerRoute
+from app.web.peer_wire import PATH
 from app.web.rows_page import RowsPage
-from app.web.rows_query import QueryError, RowsQuery
+from app.web.rows_query import RowsQuery
+from app.web.single import single
 from app.web.table_views import Page, TableViews
 
 STATIC = Path(__file__).with_name("static")
@@ -28,6 +34,8 @@ def mount(
     web_app: web.Application,
     reader: TableReader,
     *,
+    local: LocalAnswers,
+    reads: Reads,
     metrics: Callable[[], bytes],
     health: Check,
     ready: Check,
@@ -37,6 +45,8 @@ def mount(
     """Add all routes, the security headers and the Host guard, before the application is started.
 
     reader:        is asked on the loop that serves; only `window` is called in another thread.
+    local:         answers for this worker's partitions when other workers ask.
+    reads:         gives the reads of a table, of the whole group, by its name.
     metrics:       gives the Prometheus text of now.
     health, ready: give a yes or no (200 or 503) and what to say about it as JSON.
     page_rows_max: the largest `limit` that a request may ask for.
@@ -55,6 +65,10 @@ def mount(
     add("/api/tables", routes.list_json)
     add("/api/tables/{name}/rows", routes.rows_json)
     add("/api/tables/{name}/events", routes.json_events, allow_head=False)
+    group = GroupRoutes(local, reads, page_rows_max)
+    add("/api/tables/{name}/keys/{key:.*}", group.key)
+    add("/api/tables/{name}/windows/{window}", group.window)
+    web_app.router.add_post(PATH + "{name}", PeerRoute(local).answer)
     add("/metrics", _metrics(metrics))
     add("/health", _check(health))
     add("/ready", _check(ready))
@@ -141,14 +155,7 @@ class _Routes:
         info = next((info for info in self._reader.tables() if info.name == name), None)
         if info is None:
             raise UnknownTable(name)
-        return info, rows_query.parse(_single(request), info, rows_max=self._page_rows_max)
-
-
-def _single(request: web.Request) -> Mapping[str, str]:
-    for name in request.query:
-        if len(request.query.getall(name)) > 1:
-            raise QueryError(f"parameter {name!r} is given more than once")
-    return request.query
+        return info, rows_query.parse(single(request), info, rows_max=self._page_rows_max)
 
 
 async def _first(waits: Iterable[Coroutine[Any, Any, object]]) -> None:

@@ -41,8 +41,6 @@ def rows(info: TableInfo, query: RowsQuery, page: Page) -> dict[str, Any]:
     frame = page.frame
     if info.window_size_ms is None:
         frame = frame.drop(WINDOW_START, WINDOW_END)
-    names = frame.columns
-    columns = [[_safe(value) for value in _plain(column).to_list()] for column in frame]
     return {
         "table": info.name,
         "window": query.window,
@@ -51,8 +49,15 @@ def rows(info: TableInfo, query: RowsQuery, page: Page) -> dict[str, Any]:
         "total_unfiltered": page.total_unfiltered,
         "offset": query.offset,
         "limit": query.limit,
-        "rows": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
+        "rows": records(frame),
     }
+
+
+def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as JSON can hold them."""
+    names = frame.columns
+    columns = [[_safe(value) for value in _plain(column).to_list()] for column in frame]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _plain(column: pl.Series) -> pl.Series:

@@ -126,16 +126,36 @@ class TableViews:
         rows = 0
         for start in windows:
             frame = self._reader.window(info.name, start)
-            if info.window_size_ms is None:  # from here on as of one window
-                zero = pl.lit(0, pl.Int64)
-                frame = frame.select(zero.alias(WINDOW_START), zero.alias(WINDOW_END), pl.all())
             rows += frame.height
             if frames and rows > VIEW_ROWS_MAX:
                 break
-            frames.append(frame.sort(*info.keys, nulls_last=True) if info.keys else frame)
+            frames.append(_by_key(frame, info))
         if not frames:
             return _Base(empty(info), 0)
         return _Base(pl.concat(frames), len(windows) - len(frames))
+
+
+def page_of(info: TableInfo, query: RowsQuery, rows: pl.DataFrame) -> Page:
+    """The rows that a query asks for, of a window that has been read."""
+    frame = _by_key(rows, info)
+    order = _order(frame, info, query)
+    return Page(
+        frame=frame[order.slice(query.offset, query.limit)],
+        total=len(order),
+        total_unfiltered=len(frame),
+        version=0,
+        window=None,
+        windows=(),
+        left_out=0,
+    )
+
+
+def _by_key(frame: pl.DataFrame, info: TableInfo) -> pl.DataFrame:
+    """In the order of the keys; a table without windows is from here on as of one."""
+    if info.window_size_ms is None:
+        zero = pl.lit(0, pl.Int64)
+        frame = frame.select(zero.alias(WINDOW_START), zero.alias(WINDOW_END), pl.all())
+    return frame.sort(*info.keys, nulls_last=True) if info.keys else frame
 
 
 def empty(info: TableInfo) -> pl.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 
 from app.engine.aggregates import count, latest, total
+from app.engine.question import Question, Rows
 from app.engine.reads import TableKeyError
 from app.engine.stacks import Sizes
 from app.engine.table import Table, TableNotRunningError
@@ -87,13 +88,14 @@ async def test_keys_that_are_asked_for_together_are_read_together(
     table = by_shop()
     bench = await asyncio.to_thread(bench_of, table)
     reader, asked = bench.worker.reader, list[int]()
-    read = reader.rows
+    read = reader.answer
 
-    def counted(name: str, keys: pl.DataFrame) -> pl.DataFrame:
-        asked.append(len(keys))
-        return read(name, keys)
+    def counted(question: Question, partitions: Collection[int]) -> Iterator[Rows | frozenset[int]]:
+        assert question.keys is not None
+        asked.append(len(question.keys))
+        return read(question, partitions)
 
-    monkeypatch.setattr(reader, "rows", counted)
+    monkeypatch.setattr(reader, "answer", counted)
     keys = [f"shop {number % 7}" for number in range(500)]
     answers = await asyncio.gather(*map(table.get, keys))
     assert sum(asked) <= 14

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.engine.question import Question, Rows
 from app.engine.stacks import Sizes
 from app.engine.table import Table
 from app.engine.windows import Tumbling
@@ -122,8 +123,7 @@ def check_reads(bench: Workbench, item: Table) -> None:
     sliced = [
         row
         for start in reader.windows(item.name)
-        for frame in reader.slices(item.name, start)
-        for row in frame.to_dicts()
+        for row in answered(bench, Question(item.name, window=start))
     ]
     assert counted(sliced) == counted(rows)
     kinds = {name: item.row_schema[name] for name in item.by}
@@ -133,9 +133,17 @@ def check_reads(bench: Workbench, item: Table) -> None:
     )
     for asked in [*({key} for key in keys), keys, {unknown}]:
         frame = pl.DataFrame(list(asked), schema=kinds, orient="row")
-        found = reader.rows(item.name, frame).to_dicts()
+        found = answered(bench, Question(item.name, keys=frame))
         wanted = [row for row in rows if tuple(row[name] for name in item.by) in asked]
         assert counted(found) == counted(wanted)
+
+
+def answered(bench: Workbench, question: Question) -> list[dict[str, Any]]:
+    """The rows of all partitions."""
+    reader = bench.worker.reader
+    *pieces, whole = reader.answer(question, reader.partitions(question.table))
+    assert whole == frozenset(range(bench.partitions))
+    return [row for piece in pieces if isinstance(piece, Rows) for row in piece.frame.to_dicts()]
 
 
 def check_rows(

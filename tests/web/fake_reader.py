@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import polars as pl
 
+from app.engine.question import Question, Rows
 from app.engine.reader import TableInfo
 from app.web.table_views import empty
 
@@ -47,6 +48,14 @@ class FakeReader:
         if start_ms in found.windows:
             return found.windows[start_ms]
         return empty(found.info)
+
+    def partitions(self, table: str) -> frozenset[int]:
+        return frozenset()
+
+    def answer(
+        self, question: Question, partitions: Collection[int]
+    ) -> Iterator[Rows | frozenset[int]]:
+        yield frozenset()
 
     def version(self, table: str) -> int:
         return self._tables[table].version

@@ -6,11 +6,15 @@ import argparse
 import asyncio
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
 from aiohttp import web
 
+from app.engine.local_answers import LocalAnswers
+from app.engine.reads import TableReads
+from app.engine.table import TableNotRunningError
 from app.web import mount
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame
 
@@ -122,12 +126,19 @@ async def trade(reader: FakeReader, interval_s: float = 0.1) -> None:
             await reader.put("orders_per_customer", rows)
 
 
+def nobodys(table: str) -> TableReads:
+    """No reads: the pages do without."""
+    raise TableNotRunningError(f"nothing reads {table}")
+
+
 def application(reader: FakeReader, page_rows_max: int = 1000) -> web.Application:
     """The pages over a reader."""
     app = web.Application()
     mount(
         app,
         reader,
+        local=LocalAnswers(reader, ThreadPoolExecutor(1)),
+        reads=nobodys,
         metrics=lambda: b"events_total 1\n",
         health=lambda: (True, {"status": "ok"}),
         ready=lambda: (False, {"status": "restoring", "partitions": 3}),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import faust
 import pytest
 
+from app.engine.local_answers import LocalAnswers
 from app.settings import Settings
 from app.web import install
 from app.worker import Headrace
 from tests.web.fake_reader import FakeReader
 from tests.web.serving import next_event
-from tests.web.shop import shop
+from tests.web.shop import nobodys, shop
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -27,6 +29,8 @@ class App(faust.App):  # type: ignore[misc]
         install(
             self,
             self.reader,
+            local=LocalAnswers(self.reader, ThreadPoolExecutor(1)),
+            reads=nobodys,
             metrics=lambda: b"",
             health=lambda: (True, {}),
             ready=lambda: (True, {}),

@@ -1,0 +1,64 @@
+"""Answers from this worker's own partitions, to its own code and to other workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+
+from app.engine.answers import Gathered
+from app.engine.members import Place
+from app.engine.question import NO_GENERATION, Covered, Piece, Question, Rows
+from app.engine.reader import TableInfo, TableReader
+
+
+class LocalAnswers:
+    """Answers of one worker, read in a thread of their own while writing goes on.
+
+    place: this worker's place in the group.
+    """
+
+    def __init__(self, reader: TableReader, thread: ThreadPoolExecutor) -> None:
+        self._reader = reader
+        self._thread = thread
+        self.place: Callable[[], Place] = lambda: Place(0, "")
+
+    def partitions(self, table: str) -> frozenset[int]:
+        """Those that this worker has now."""
+        return self._reader.partitions(table)
+
+    def table(self, name: str) -> TableInfo | None:
+        """The description of a table; None: there is none of this name."""
+        return next((info for info in self._reader.tables() if info.name == name), None)
+
+    async def answer(self, question: Question, partitions: Collection[int]) -> AsyncIterator[Piece]:
+        """The pieces of these partitions, and then which of them this worker has been the owner of throughout."""
+        place = self.place()
+        pieces = self._reader.answer(question, partitions)
+        loop = asyncio.get_running_loop()
+        while (piece := await loop.run_in_executor(self._thread, _next, pieces)) is not None:
+            if isinstance(piece, Rows):
+                yield piece
+            else:
+                sure = self.place() == place
+                yield Covered(place.generation if sure else NO_GENERATION, tuple(sorted(piece)))
+
+    async def gather(self, question: Question, partitions: Collection[int] | None) -> Gathered:
+        """All that this worker has; nothing of it is missing."""
+        return Gathered([frame async for frame in self.stream(question)])
+
+    async def stream(self, question: Question) -> AsyncIterator[pl.DataFrame]:
+        """The same, frame by frame."""
+        async for piece in self.answer(question, self.partitions(question.table)):
+            if isinstance(piece, Rows):
+                yield piece.frame
+
+    def placed(self, table: str, keys: pl.DataFrame) -> None:
+        """A key may be in any of the partitions."""
+        return
+
+
+def _next(pieces: Iterator[Rows | frozenset[int]]) -> Rows | frozenset[int] | None:
+    return next(pieces, None)

@@ -1,0 +1,62 @@
+"""Lets the tables of a worker be read as its whole group has them."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from yarl import URL
+
+from app.engine.committed_reader import CommittedReader
+from app.engine.group_answers import GroupAnswers
+from app.engine.processor import Processor
+from app.engine.reads import TableReads
+from app.kafka.faust_consumer import FaustConsumer
+from app.kafka.group_members import GroupMembers
+from app.settings import Settings
+from app.web.peer_client import PeerClient
+
+
+class Group:
+    """This worker's connections to the others: it asks Kafka who they are, and them for their rows.
+
+    counts: the number of partitions of each topic.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        settings: Settings,
+        bootstrap_servers: str,
+        processor: Processor,
+        reader: CommittedReader,
+        counts: dict[str, int],
+    ) -> None:
+        local = reader.local
+        local.place = FaustConsumer(app).place
+        timeout_s = settings.peer_timeout_ms / 1000
+        self._members = GroupMembers(
+            bootstrap_servers, settings.app_id, local.place, timeout_s=timeout_s
+        )
+        self._peers = PeerClient(local.table, settings.peer_timeout_ms)
+        answers = GroupAnswers(processor, local, self._members, self._peers.ask, counts)
+        for table in processor.tables.values():
+            table.serve(TableReads(table, local), TableReads(table, answers))
+
+    async def close(self) -> None:
+        """Give up the connections."""
+        await self._peers.close()
+        await self._members.close()
+
+
+def advertised_host(settings: Settings) -> str:
+    """The host at which other workers reach this one's web server."""
+    host = settings.web_advertised_host or settings.web_host
+    return socket.gethostname() if host in ("0.0.0.0", "::") else host
+
+
+def web_address(settings: Settings, port: int) -> str:
+    """The address of this worker's web server for the others; empty: it has none."""
+    if not settings.web_enabled:
+        return ""
+    return str(URL.build(scheme="http", host=advertised_host(settings), port=port))

@@ -1,0 +1,24 @@
+"""The columns of what workers send each other."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from app.engine.question import WINDOWS, Question
+from app.engine.reader import TableInfo
+
+_BOUNDS = {"window_start": pl.Int64(), "window_end": pl.Int64()}
+
+
+def keys_schema(info: TableInfo) -> pl.Schema:
+    """Of the keys that are asked for."""
+    return pl.Schema({name: info.schema[name] for name in info.keys})
+
+
+def answer_schema(info: TableInfo, question: Question) -> pl.Schema:
+    """Of the frames of an answer."""
+    if question.keys is None and question.window is None:
+        return WINDOWS
+    names = (*info.keys, *info.columns)
+    bounds = {} if info.window_size_ms is None else _BOUNDS
+    return pl.Schema({**bounds, **{name: info.schema[name] for name in names}})

@@ -1,0 +1,194 @@
+"""Three workers of a group answer for each other, and say what is missing when one of them is killed."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import pytest
+import requests
+
+from tests.kafka.running_job import Job, writing
+from tests.kafka.sales import SIZE_MS
+from tests.kafka.workers import Worker, worker
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 12
+WAIT_S = 180
+
+
+class Group:
+    """Three workers, each with a web port and a log of its own."""
+
+    def __init__(self, job: Job, folder: Path, stack: ExitStack) -> None:
+        job.environment |= {
+            "HEADRACE_WEB_ENABLED": "true",
+            "HEADRACE_TOPIC_PARTITIONS": str(PARTITIONS),
+            "HEADRACE_PEER_TIMEOUT_MS": "20000",
+            "HEADRACE_SESSION_TIMEOUT_MS": "20000",  # the dead worker is missed for so long
+        }
+        self.job = job
+        self.ports = free_ports(3)
+        self.workers: list[Worker] = []
+        for number, port in enumerate(self.ports):
+            environment = {
+                **job.environment,
+                "HEADRACE_WEB_PORT": str(port),
+                "HEADRACE_WORKER_ID": f"w{number}",
+            }
+            log = folder / f"worker-{number}.log"
+            self.workers.append(
+                stack.enter_context(worker("tests.kafka.reads_job", environment, log))
+            )
+
+    def ask(self, number: int, path: str) -> tuple[int, Any]:
+        """Status and body of what one worker answers."""
+        answer = requests.get(f"http://127.0.0.1:{self.ports[number]}{path}", timeout=120)
+        return answer.status_code, answer.json()
+
+    def key(self, number: int, table: str, key: str) -> tuple[int, Any]:
+        return self.ask(number, f"/api/tables/{table}/keys/{quote(key, safe='')}")
+
+    def scan(self, number: int, table: str) -> tuple[list[Any], dict[str, str]]:
+        status, body = self.ask(number, f"/scan/{table}")
+        assert status == 200, self.workers[number].log_tail()
+        return body["rows"], body["missing"]
+
+    def until_whole(self, numbers: tuple[int, ...]) -> None:
+        """Wait until none of them misses anything."""
+        for number in numbers:
+            self.until(number, "whole", lambda n=number: not self.scan(n, "by_amount")[1])
+
+    def until(self, number: int, what: str, holds: Callable[[], bool]) -> None:
+        """Wait for something that a worker shows."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            assert self.workers[number].running, self.workers[number].log_tail()
+            try:
+                if holds():
+                    return
+            except (requests.ConnectionError, orjson.JSONDecodeError):
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"{what}: not in {WAIT_S} s\n{self.workers[number].log_tail()}")
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@pytest.fixture
+def group(broker: str, tmp_path: Path) -> Iterator[Group]:
+    with ExitStack() as stack:
+        yield Group(Job(broker, tmp_path), tmp_path, stack)
+
+
+def test_three_workers_answer_for_each_other(group: Group) -> None:
+    job = group.job
+    sales = job.first_sales(group.workers[0], seed=7)
+    group.until_whole((0, 1, 2))
+    sales.write(5_000)
+    sales.flush()
+    check_model(group, (0, 1, 2))
+
+    with writing(sales):
+        job.wait_for_progress(group.workers[0])
+        check_while_writing(group, (0, 1, 2))
+        keys = [row[0] for row in group.scan(0, "by_amount")[0][::15]]
+        group.workers[2].kill()
+        told_missing(group, (0, 1), keys)
+        group.until_whole((0, 1))
+        check_while_writing(group, (0, 1))
+    check_model(group, (0, 1))
+
+    for kept in (
+        False,
+        True,
+    ):  # the second time before the group has missed it, and it keeps its partitions
+        if kept:
+            group.workers[2].kill()
+        group.ports[2] = free_ports(1)[0]
+        group.workers[2].environment["HEADRACE_WEB_PORT"] = str(group.ports[2])
+        group.workers[2].start()
+        group.until(2, "ready", lambda: group.ask(2, "/ready")[0] == 200)
+        group.until_whole((0, 1, 2))
+        sales.write(1_000)
+        sales.flush()
+        check_model(group, (0, 1, 2))
+
+
+def told_missing(group: Group, numbers: tuple[int, ...], keys: list[int]) -> None:
+    """Just after a kill: keys of the dead worker are told, those of the others are answered."""
+    for number in numbers:
+        rows, missing = group.scan(number, "by_amount")
+        assert missing, "the dead worker's partitions"
+        assert len(missing) < PARTITIONS
+        assert rows, "the living workers' partitions"
+        answers = [group.key(number, "by_amount", str(key)) for key in keys]
+        whole = [body for status, body in answers if status == 200]
+        parts = [body for status, body in answers if status == 503]
+        assert whole and parts and len(whole) + len(parts) == len(keys)
+        assert all(body["whole"] and body["rows"] for body in whole)
+        assert all(not body["whole"] and not body["rows"] for body in parts)
+        assert {part["partition"] for body in parts for part in body["missing"]} <= {
+            int(partition) for partition in missing
+        }
+
+
+def check_while_writing(group: Group, numbers: tuple[int, ...]) -> None:
+    """Each worker gives each key once, and sums only grow."""
+    before: dict[int, int] = {}
+    for number in numbers * 2:
+        rows, missing = group.scan(number, "by_amount")
+        assert not missing
+        found = {amount: sales for amount, sales, _ in rows}
+        assert len(found) == len(rows)
+        assert all(found[amount] >= sales for amount, sales in before.items())
+        before = found
+
+
+def check_model(group: Group, numbers: tuple[int, ...]) -> None:
+    """Everything that was written is read, from whichever worker."""
+    job = group.job
+    topics = [
+        job.sources[0],
+        *(f"{job.app_id}.{name}.repartition" for name in ("by_amount", "by_country")),
+    ]
+    job.cluster.wait_for_lag_zero(topics, group.workers[0], timeout_s=WAIT_S)
+    written = job.cluster.read_json(job.sources[0])
+    by_user = Counter(sale["user"] for sale in written)
+    by_amount = Counter(sale["amount"] for sale in written)
+    windows = Counter(
+        (sale["at"] // SIZE_MS * SIZE_MS, sale["country"], sale["amount"]) for sale in written
+    )
+    start = max(windows)[0]
+    newest = {key[1:]: count for key, count in windows.items() if key[0] == start}
+    for number in numbers:
+        for table, model in (("by_amount", by_amount), ("by_user", by_user)):
+            rows, missing = group.scan(number, table)
+            assert not missing
+            assert Counter({row[0]: row[1] for row in rows}) == model and len(rows) == len(model)
+            for key in sorted(model)[:150]:
+                status, body = group.key(number, table, str(key))
+                assert (status, body["whole"], body["missing"]) == (200, True, [])
+                assert [row["sales"] for row in body["rows"]] == [model[key]]
+        rows, missing = group.scan(number, "by_country")
+        assert not missing
+        assert {(row[0], row[2], row[3]): row[4] for row in rows} == windows
+        for window in ("newest", str(start)):
+            status, body = group.ask(number, f"/api/tables/by_country/windows/{window}?limit=500")
+            assert status == 200 and body["whole"] and body["total"] == len(newest)
+            first = {(row["country"], row["amount"]): row["sales"] for row in body["rows"]}
+            assert first.items() <= newest.items() and len(first) == min(500, len(newest))
