@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import faust
 import structlog
@@ -24,6 +24,7 @@ from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
+from app.engine.store import StateRefusedError
 from app.engine.table import Table
 from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
@@ -45,6 +46,7 @@ from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
 from app.settings import Settings
 from app.state.open_store import open_store
+from app.state.rocksdb_store import DamagedStoreError
 from app.state.slot import SlotError, WorkerSlot
 from app.vitals import Vitals
 from app.web.faust_web import install
@@ -257,7 +259,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 self.reader,
                 self._partition_counts,
             )
-            self.runner.on_fatal = self.crash
+            self.runner.on_fatal = self._fatal
             vitals = Vitals(
                 self.settings,
                 self.runner,
@@ -361,7 +363,16 @@ class Headrace(faust.App):  # type: ignore[misc]
             for tp in self.consumer.assignment()
             if tp.topic in transport.columnar
         }
-        await self.runner.assign(mine, self._partition_counts)
+        try:
+            await self.runner.assign(mine, self._partition_counts)
+        except StateRefusedError as error:
+            _refuse(error)
+
+    async def _fatal(self, error: BaseException) -> None:
+        """Nothing can go on after this."""
+        if isinstance(error, StateRefusedError):
+            _refuse(error)
+        await self.crash(error)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         if self.runner is not None:
@@ -373,3 +384,11 @@ class Headrace(faust.App):  # type: ignore[misc]
             await self.runner.close()
             self._store.close()
             await self._group.close()
+
+
+def _refuse(error: StateRefusedError) -> NoReturn:
+    """End the process at once, with one line; nothing is lost."""
+    damaged = isinstance(error, DamagedStoreError)  # then another start is all it takes
+    code = os.EX_SOFTWARE if damaged else os.EX_CONFIG
+    log.critical("worker.state_refused", reason=str(error), exit_code=code)
+    os._exit(code)

@@ -18,6 +18,10 @@ class StoreWrite:
     changelog_offset: int | None = None
 
 
+class StateRefusedError(RuntimeError):
+    """State on disk or on a changelog cannot be used; the message says why, and what to do."""
+
+
 class MissingSegmentError(KeyError):
     """A segment that the state names is not in the store: it was replaced meanwhile, or the store is damaged."""
 

@@ -9,7 +9,8 @@ import msgspec
 import polars as pl
 
 from app.engine.stacks import Budget, Build, ReadSegments, Sizes, Stacks, StackUpdate
-from app.engine.table import PANE, Table, TableDefinitionError
+from app.engine.store import StateRefusedError
+from app.engine.table import PANE, Table
 from app.engine.watermark import Progress, watermark
 
 META_KEY = b"m"
@@ -65,16 +66,16 @@ class TablePartition:
     def load(self, heads: Mapping[bytes, bytes], meta: bytes | None) -> None:
         """Take over the state that a store holds.
 
-        msgspec.DecodeError: a damaged checkpoint record. TableDefinitionError: the table was another one then.
+        msgspec.DecodeError: a damaged checkpoint record. StateRefusedError: the table was another one then.
         """
         self.meta = Meta() if meta is None else msgspec.json.decode(meta, type=Meta)
         if meta is not None and self.meta.format != FORMAT:
-            raise TableDefinitionError(
+            raise StateRefusedError(
                 f"table {self.table.name!r}: its state has format {self.meta.format}, and this version of "
                 f"Headrace reads {FORMAT}; give the table a new name, or use the version that wrote it"
             )
         if self.meta.definition not in ("", self.table.definition):
-            raise TableDefinitionError(
+            raise StateRefusedError(
                 f"table {self.table.name!r} is defined otherwise than when its state was written; "
                 "give the new definition a new name, or restore the old one"
             )

@@ -25,7 +25,7 @@ from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import dead_letter
 from app.engine.processor import Processor
-from app.engine.store import Store, StoreWrite
+from app.engine.store import StateRefusedError, Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore, RestoreError
 from app.kafka.membership import Membership
@@ -371,7 +371,8 @@ class Runner:
                 self._abandon()
                 if isinstance(error, asyncio.CancelledError):
                     raise  # it may yet commit; the next start finds out
-                log.exception("checkpoint.impossible")
+                if not isinstance(error, StateRefusedError):
+                    log.exception("checkpoint.impossible")
                 await self.on_fatal(error)
                 raise
             self.processor.commit(staged, checkpoint)

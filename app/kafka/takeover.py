@@ -10,7 +10,7 @@ import structlog
 
 from app.engine import names
 from app.engine.processor import Processor
-from app.engine.store import Store
+from app.engine.store import StateRefusedError, Store
 from app.engine.table_partition import META_KEY, TablePartition
 from app.engine.work import TopicPartition
 from app.kafka.changelog import ChangelogRestore
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 FirstOffsets = Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]]
 
 
-class StateAheadError(RuntimeError):
+class StateAheadError(StateRefusedError):
     """A table's state holds events that the group has not committed: the offsets were reset by hand."""
 
 
@@ -53,7 +53,7 @@ def take_over(
     """Read the stable committed offsets, then bring the tables up to their changelogs (blocks).
 
     In this order: what the offsets tell of is then surely below the changelogs' ends.
-    Raises RestoreError, StateAheadError, TransactionError, KafkaException, DamagedStoreError.
+    Raises RestoreError, StateRefusedError, TransactionError, KafkaException.
     """
     started = time.monotonic()
     publisher.ensure_open()  # fences and finishes what an earlier producer of this worker has left

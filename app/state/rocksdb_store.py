@@ -11,7 +11,7 @@ from pathlib import Path
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from app.engine.segment import head_bytes
-from app.engine.store import MissingSegmentError, StoreWrite
+from app.engine.store import MissingSegmentError, StateRefusedError, StoreWrite
 
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">qq")
@@ -26,7 +26,7 @@ def _prefix(table: str, partition: int) -> bytes:
     return table.encode() + b"\0" + _PARTITION.pack(partition)
 
 
-class DamagedStoreError(RuntimeError):
+class DamagedStoreError(StateRefusedError):
     """The files of the store are damaged; the next start moves them aside and replays the changelogs."""
 
 
@@ -76,7 +76,10 @@ class RocksDBStore:
             if not text.startswith(("Corruption", "IO error: No such file")):
                 raise
             (self._path / DAMAGED).write_text(text)
-            raise DamagedStoreError(f"the state in {self._path.name} is damaged: {text}") from error
+            raise DamagedStoreError(
+                f"the state in {self._path.name} is damaged: {text}; "
+                "the next start moves it aside and replays the changelogs"
+            ) from error
 
     def read(self, table: str, partition: int, keys: list[bytes]) -> list[bytes]:
         """The values of these keys, in their order. MissingSegmentError: one is not there."""

@@ -9,6 +9,7 @@ import pytest
 
 from app.engine.aggregates import count, maximum, mean, minimum, total
 from app.engine.stacks import Budget, Sizes
+from app.engine.store import StateRefusedError
 from app.engine.table import Table, TableDefinitionError
 from app.engine.table_partition import META_KEY, TablePartition
 from app.engine.watermark import Progress
@@ -180,7 +181,7 @@ def test_another_definition_under_an_old_name() -> None:
     assert change is not None
     meta = change.puts[META_KEY]
     TablePartition(table("10s"), 0, (0,), Sizes()).load({}, meta)
-    with pytest.raises(TableDefinitionError, match="new name"):
+    with pytest.raises(StateRefusedError, match="new name"):
         TablePartition(table("1m"), 0, (0,), Sizes()).load({}, meta)
 
 
@@ -189,7 +190,5 @@ def test_state_of_another_version() -> None:
         "sales", source=Sale, by="shop", window=tumbling("10s"), columns={"events": count()}
     )
     meta = b'{"sequence":3,"definition":"%s"}' % item.definition.encode()
-    with pytest.raises(
-        TableDefinitionError, match="format 1, and this version of Headrace reads 2"
-    ):
+    with pytest.raises(StateRefusedError, match="format 1, and this version of Headrace reads 2"):
         TablePartition(item, 0, (0,), Sizes()).load({}, meta)

@@ -6,6 +6,8 @@ every sale on. Amounts are whole numbers, so that sums can be compared exactly.
 
 from __future__ import annotations
 
+import os
+
 from app.engine.aggregates import count, maximum, total
 from app.engine.table import Table
 from app.engine.windows import tumbling
@@ -61,7 +63,7 @@ class CountryTotal(
     amount: int
 
 
-WINDOW = tumbling("5s", grace="1s")
+WINDOW = tumbling(os.environ.get("TEST_WINDOW", "5s"), grace="1s")
 user_totals = Table(
     "user_totals",
     source=Sale,

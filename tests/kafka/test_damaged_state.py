@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -39,6 +40,27 @@ def test_damaged_between_two_runs(broker: str, tmp_path: Path) -> None:
         job.finish(item, sales)
 
 
+def test_a_changed_table_is_refused_in_one_line(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    with job.worker() as item:
+        sales = job.first_sales(item, seed=1)
+        with writing(sales):
+            job.wait_for_progress(item)
+        assert item.stop() == 0
+        job.log.write_text("")
+        item.environment["TEST_WINDOW"] = "6s"
+        item.start()
+        assert item.process is not None
+        assert item.process.wait(90) == os.EX_CONFIG
+        assert "give the new definition a new name" in item.log_tail()
+        assert "Traceback" not in item.log_tail(1 << 20)
+        item.environment["TEST_WINDOW"] = "5s"
+        item.start()
+        with writing(sales):
+            job.wait_for_progress(item)
+        job.finish(item, sales)
+
+
 def _until_progress(job: Job, item: Worker) -> None:
     """Damage that is met while state is read ends the worker; as a supervisor, start it once more."""
     try:
@@ -46,5 +68,6 @@ def _until_progress(job: Job, item: Worker) -> None:
     except AssertionError:
         assert not item.running
         assert "damaged" in item.log_tail()
+        assert "Traceback" not in item.log_tail(1 << 20)
         item.start()
         job.wait_for_progress(item)
