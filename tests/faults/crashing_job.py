@@ -1,0 +1,91 @@
+"""The test application, which dies by SIGKILL at the step of a checkpoint that the file TEST_FUSE names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+from app.engine.processor import Processor
+from app.kafka.transactional_producer import TransactionalProducer
+from app.state.rocksdb_store import RocksDBStore
+from tests.kafka.job import app
+
+__all__ = ["STEPS", "app"]
+
+STEPS = (
+    "begun",
+    "produced",
+    "offsets sent",
+    "commit sent",
+    "committed",
+    "before the store",
+    "after the store",
+    "before it is the state",
+)
+_fuse = Path(os.environ["TEST_FUSE"]) if "TEST_FUSE" in os.environ else None
+_ANSWER_MS_MAX = 6
+
+
+def _die_at(step: str) -> None:
+    if _armed(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _armed(step: str) -> bool:
+    if _fuse is None or not _fuse.exists() or _fuse.read_text() != step:
+        return False
+    _fuse.unlink()
+    return True
+
+
+class _Dying(TransactionalProducer):
+    """Steps of the transaction."""
+
+    def begin(self) -> None:
+        _begin(self)
+        _die_at("begun")
+
+    async def produce(self, batches: Any) -> Any:
+        ends = await _produce(self, batches)
+        _die_at("produced")
+        return ends
+
+    async def send_offsets(self, membership: Any, notes: Any) -> Any:
+        answer = await _send_offsets(self, membership, notes)
+        _die_at("offsets sent")
+        return answer
+
+    async def commit(self) -> None:
+        if _armed("commit sent"):
+            asyncio.get_running_loop().create_task(_commit(self))
+            await asyncio.sleep(random.uniform(0, _ANSWER_MS_MAX) / 1000)
+            os.kill(os.getpid(), signal.SIGKILL)
+        await _commit(self)
+        _die_at("committed")
+
+
+_begin, _produce = TransactionalProducer.begin, TransactionalProducer.produce
+_send_offsets, _commit = TransactionalProducer.send_offsets, TransactionalProducer.commit
+for _name in ("begin", "produce", "send_offsets", "commit"):
+    setattr(TransactionalProducer, _name, vars(_Dying)[_name])
+
+_write, _become = RocksDBStore.write, Processor.commit
+
+
+def _dying_write(self: RocksDBStore, writes: Any) -> None:
+    _die_at("before the store")
+    _write(self, writes)
+    _die_at("after the store")
+
+
+def _dying_become(self: Processor, staged: Any, checkpoint: Any) -> None:
+    _die_at("before it is the state")
+    _become(self, staged, checkpoint)
+
+
+RocksDBStore.write = _dying_write  # type: ignore[method-assign]
+Processor.commit = _dying_become  # type: ignore[method-assign]
