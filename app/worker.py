@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -46,7 +47,7 @@ from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
 from app.settings import Settings
 from app.state.open_store import open_store
-from app.state.rocksdb_store import DamagedStoreError
+from app.state.rocksdb_store import DamagedStoreError, FullDiskError
 from app.state.slot import SlotError, WorkerSlot
 from app.vitals import Vitals
 from app.web.faust_web import install
@@ -182,9 +183,12 @@ class Headrace(faust.App):  # type: ignore[misc]
         """Start or find the broker, make the topics, open the state; without them the process ends."""
         try:
             await self._first_start()
-        except (BrokerError, SlotError, TopicError) as error:
-            log.critical("worker.cannot_start", reason=str(error))
-            os._exit(1)  # nothing runs yet that would have to be stopped in order
+        except (BrokerError, SlotError, StateRefusedError, TopicError) as error:
+            _do_not_start(str(error))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _do_not_start(f"the disk of {self.settings.data_dir} is full: free some room")
 
     async def _first_start(self) -> None:
         settings = self.settings
@@ -386,9 +390,15 @@ class Headrace(faust.App):  # type: ignore[misc]
             await self._group.close()
 
 
+def _do_not_start(reason: str) -> NoReturn:
+    """End the process: nothing runs yet that would have to be stopped in order."""
+    log.critical("worker.cannot_start", reason=reason)
+    os._exit(1)
+
+
 def _refuse(error: StateRefusedError) -> NoReturn:
     """End the process at once, with one line; nothing is lost."""
-    damaged = isinstance(error, DamagedStoreError)  # then another start is all it takes
-    code = os.EX_SOFTWARE if damaged else os.EX_CONFIG
+    restart_helps = isinstance(error, DamagedStoreError | FullDiskError)
+    code = os.EX_SOFTWARE if restart_helps else os.EX_CONFIG
     log.critical("worker.state_refused", reason=str(error), exit_code=code)
     os._exit(code)

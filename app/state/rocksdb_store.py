@@ -30,6 +30,10 @@ class DamagedStoreError(StateRefusedError):
     """The files of the store are damaged; the next start moves them aside and replays the changelogs."""
 
 
+class FullDiskError(StateRefusedError):
+    """There is no room for the state; nothing is lost: what was not written is on the changelogs."""
+
+
 class RocksDBStore:
     """Holds the segments of all tables of one worker below `path`.
 
@@ -37,7 +41,7 @@ class RocksDBStore:
     value, once with its head, so that the state is taken over without reading it. Values of 4 KiB and
     more are kept in blob files, so that compaction does not copy segments.
 
-    Any method raises DamagedStoreError when RocksDB finds its files damaged.
+    Any method raises DamagedStoreError when RocksDB finds its files damaged, FullDiskError when it cannot write.
     """
 
     def __init__(
@@ -64,15 +68,19 @@ class RocksDBStore:
         tables = BlockBasedOptions()
         tables.set_block_cache(Cache(block_cache_mb << 20))
         options.set_block_based_table_factory(tables)
-        with self._damage_noted():
+        with self._told():
             self._db = Rdict(str(path), options)
 
     @contextmanager
-    def _damage_noted(self) -> Iterator[None]:
+    def _told(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # RocksDB's own errors have no other type
             text = str(error).partition("\n")[0]
+            if "No space left on device" in text:
+                raise FullDiskError(
+                    f"the disk of the state in {self._path.name} is full: free some room, and start again"
+                ) from error
             if not text.startswith(("Corruption", "IO error: No such file")):
                 raise
             (self._path / DAMAGED).write_text(text)
@@ -84,7 +92,7 @@ class RocksDBStore:
     def read(self, table: str, partition: int, keys: list[bytes]) -> list[bytes]:
         """The values of these keys, in their order. MissingSegmentError: one is not there."""
         prefix = _prefix(table, partition) + _VALUE
-        with self._damage_noted():
+        with self._told():
             values = self._db.get([prefix + key for key in keys]) if keys else []
         for key, value in zip(keys, values, strict=True):
             if value is None:
@@ -98,7 +106,7 @@ class RocksDBStore:
         return self._get(_prefix(table, partition) + _VALUE + key)
 
     def _get(self, key: bytes) -> bytes | None:
-        with self._damage_noted():
+        with self._told():
             value: bytes | None = self._db.get(key)
         return value
 
@@ -106,7 +114,7 @@ class RocksDBStore:
         """All keys of a table partition in their order, each with its segment's head."""
         prefix = _prefix(table, partition) + _HEAD
         found: dict[bytes, bytes] = {}
-        with self._damage_noted():
+        with self._told():
             entries = self._db.iter()
             try:
                 entries.seek(prefix)
@@ -144,7 +152,7 @@ class RocksDBStore:
             if item.changelog_offset is not None:
                 entry = _OFFSET.pack(item.changelog_offset, int(self._now()))
                 batch.put(prefix + _OFFSET_KEY, entry)
-        with self._damage_noted():
+        with self._told():
             self._db.write(batch)
 
     def clear(self, table: str, partition: int) -> None:
@@ -155,7 +163,7 @@ class RocksDBStore:
             batch.delete(prefix + _HEAD + key)
             batch.delete(prefix + _VALUE + key)
         batch.delete(prefix + _OFFSET_KEY)
-        with self._damage_noted():
+        with self._told():
             self._db.write(batch)
 
     def live_bytes(self) -> int:
