@@ -32,6 +32,8 @@ class Sales:
                 "compression.type": "lz4",
                 "linger.ms": 5,
                 "enable.idempotence": True,
+                # a broker that is killed has been seen to take later batches before earlier ones
+                "max.in.flight.requests.per.connection": 1,
             }
         )
         self.sequence = 0
