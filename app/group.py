@@ -56,7 +56,5 @@ def advertised_host(settings: Settings) -> str:
 
 
 def web_address(settings: Settings, port: int) -> str:
-    """The address of this worker's web server for the others; empty: it has none."""
-    if not settings.web_enabled:
-        return ""
+    """The address of this worker's web server for the others."""
     return str(URL.build(scheme="http", host=advertised_host(settings), port=port))

@@ -295,7 +295,8 @@ class Headrace(faust.App):  # type: ignore[misc]
     @property
     def web_address(self) -> str:
         """Where other workers reach this one's web server; empty: it has none."""
-        return web_address(self.settings, int(self.conf.web_port))
+        served = self.conf.web_enabled and self.boot_strategy.enable_web is not False
+        return web_address(self.settings, int(self.conf.web_port)) if served else ""
 
     def _new_runner(self) -> Runner:
         settings = self.settings

@@ -47,13 +47,13 @@ class PeerRoute:
                 await response.write(data)
         return response
 
-    async def _asked(self, request: web.Request) -> tuple[Question, list[int]]:
+    async def _asked(self, request: web.Request) -> tuple[Question, set[int]]:
         name = request.match_info["name"]
         info = self._local.table(name)
         if info is None:
             raise UnknownTable(name)
         try:
-            partitions = [int(number) for number in request.query["partitions"].split(",")]
+            partitions = {int(number) for number in request.query["partitions"].split(",")}
             window = int(request.query["window"]) if "window" in request.query else None
             data = await _body(request)
             keys = None

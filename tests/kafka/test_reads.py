@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections import Counter
@@ -32,7 +33,7 @@ class Group:
         job.environment |= {
             "HEADRACE_WEB_ENABLED": "true",
             "HEADRACE_TOPIC_PARTITIONS": str(PARTITIONS),
-            "HEADRACE_PEER_TIMEOUT_MS": "20000",
+            "HEADRACE_PEER_TIMEOUT_MS": "10000",
             "HEADRACE_SESSION_TIMEOUT_MS": "20000",  # the dead worker is missed for so long
         }
         self.job = job
@@ -127,6 +128,40 @@ def test_three_workers_answer_for_each_other(group: Group) -> None:
         sales.write(1_000)
         sales.flush()
         check_model(group, (0, 1, 2))
+
+
+def test_a_worker_that_was_stopped_does_not_answer_from_the_past(group: Group) -> None:
+    """It goes on when the others have its partitions, and have read on: it must not give what it still has."""
+    job = group.job
+    sales = job.first_sales(group.workers[0], seed=8)
+    group.until_whole((0, 1, 2))
+    sales.write(2_000)
+    sales.flush()
+    check_model(group, (2,))
+    stopped = group.workers[2].process
+    assert stopped is not None
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        group.until_whole((0, 1))
+        sales.write(2_000)
+        sales.flush()
+        check_model(group, (0, 1))
+        counts = {row[0]: row[1] for row in group.scan(0, "by_amount")[0][::20]}
+    finally:
+        stopped.send_signal(signal.SIGCONT)
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        for amount, count in counts.items():  # those of its own partitions need no other worker
+            status, body = group.key(2, "by_amount", str(amount))
+            assert status == 503 or [row["sales"] for row in body["rows"]] == [count]
+        rows, missing = group.scan(2, "by_amount")
+        assert missing or sum(row[1] for row in rows) == 4_000
+        status, body = group.ask(2, "/api/tables/by_user/keys/user-7")
+        assert (status == 200) == body["whole"] == (not body["missing"])
+        if not missing:
+            break
+        assert time.monotonic() < deadline, group.workers[2].log_tail()
+    check_model(group, (0, 1, 2))
 
 
 def told_missing(group: Group, numbers: tuple[int, ...], keys: list[int]) -> None:
