@@ -1,0 +1,66 @@
+"""A worker is sure of its place in the group for as long as the group cannot have given it up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+
+from app.engine.members import Place
+from app.engine.question import NO_GENERATION
+from app.kafka import transport
+from app.kafka.faust_assignor import Assignor, Said
+from app.kafka.faust_consumer import FaustConsumer
+
+
+async def test_a_place_holds_for_a_session_after_the_last_heartbeat_that_was_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, heard = 1000.0, True
+    monkeypatch.setattr(transport, "_now", lambda: now)
+    monkeypatch.setattr(transport, "_start_heartbeat", lambda coordinator: None)
+
+    async def beat(coordinator: Any) -> bool:
+        nonlocal now
+        now += 3  # the answer takes its time; what counts is when the question was sent
+        return heard
+
+    monkeypatch.setattr(transport, "_do_heartbeat", beat)
+    coordinator = SimpleNamespace(generation=5, member_id="me")
+    thread = transport.ConsumerThread.__new__(transport.ConsumerThread)
+    thread._consumer = SimpleNamespace(_coordinator=coordinator)
+    conf = SimpleNamespace(broker_session_timeout=6.0)
+    app = SimpleNamespace(consumer=SimpleNamespace(_thread=thread), conf=conf)
+    place = FaustConsumer(app).place
+
+    assert place() == Place(NO_GENERATION, "me")
+    GroupCoordinator._start_heartbeat_task(coordinator)
+    assert place() == Place(5, "me")
+    now += 5
+    await GroupCoordinator._do_heartbeat(coordinator)
+    now += 2.5
+    assert place() == Place(5, "me")
+    heard = False
+    await GroupCoordinator._do_heartbeat(coordinator)
+    assert place() == Place(NO_GENERATION, "me")
+    heard = True
+    await GroupCoordinator._do_heartbeat(coordinator)
+    assert place() == Place(5, "me")
+    app.consumer._thread = None
+    assert place() == Place(NO_GENERATION, "")
+
+
+def test_a_worker_says_where_its_web_server_is() -> None:
+    conf = SimpleNamespace(consumer_group_instance_id="shop-worker-0")
+    tables = SimpleNamespace(data={}, changelog_topics=set())
+    app = SimpleNamespace(conf=conf, tables=tables, web_address="http://127.0.0.1:6067")
+    said = Assignor(app).metadata({"sales"})
+    assert Said.by(said.encode()) == Said("http://shop-worker-0", "http://127.0.0.1:6067")
+    assert "shop-worker-0" in msgspec.json.decode(said.user_data)["url"]
+    foreign = ConsumerProtocolMemberMetadata(0, ["sales"], b"\x00 something else")
+    assert Said.by(foreign.encode()) == Said()
+    assert Said.by(b"") == Said()
