@@ -38,6 +38,8 @@ class Group(Job):
             "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
             "HEADRACE_HEARTBEAT_INTERVAL_MS": "500",
             "HEADRACE_TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
+            # a partition that nobody could write to or read for a while is not idle: its events are not late
+            "HEADRACE_IDLE_PARTITION_MS": "3600000",
             **settings,
         }
         self._folder = folder
