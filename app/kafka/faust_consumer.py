@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +44,10 @@ class FaustConsumer:
 
     def release(self, fetch: Fetch) -> None:
         self._app.consumer.release(fetch)
+
+    def silent_s(self, topic: str, partition: int) -> float:
+        told_ms = self._app.consumer.last_answer_ms(TP(topic, partition))
+        return math.inf if told_ms is None else time.time() - told_ms / 1000
 
     def caught_up(self, topic: str, partition: int, position: int) -> bool:
         end = self._app.consumer.highwater(

@@ -37,6 +37,7 @@ from app.kafka.transaction_error import NEVER, TransactionError
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
+_SILENT_S_MIN = 1.0
 _TAKE_OVER_PAUSE_S = 1.0
 _BACKOFF_S_MAX = 1.0
 _EXPELLED_MAX = 5
@@ -98,6 +99,7 @@ class Runner:
         self._room = asyncio.Event()
         self._committed: dict[TopicPartition, int] = {}
         self._last_event_at: dict[TopicPartition, float] = {}
+        self._looked_at = clock()
         self._stuck: dict[TopicPartition, tuple[int, float]] = {}
         self._failures = 0
         self.assigned = False
@@ -342,9 +344,17 @@ class Runner:
             await self.checkpoint()
 
     def _find_idle(self) -> None:
+        """Find the partitions that nobody writes to. Time in which the broker is silent does not count: then
+        nobody can."""
         now, limit_s = self._clock(), self._pace.idle_partition_ms / 1000
+        silent_s_max = max(_SILENT_S_MIN, limit_s / 2)
+        # while a checkpoint waits for the cluster nobody looks here: that time does not count either
+        blind = now - self._looked_at > silent_s_max
+        self._looked_at = now
         for here, at in self._last_event_at.items():
-            if now - at >= limit_s:
+            if blind or self._consumer.silent_s(*here) > silent_s_max:
+                self._last_event_at[here] = now
+            elif now - at >= limit_s:
                 position = self.processor.position(*here)
                 if position is not None and self._consumer.caught_up(*here, position):
                     self.processor.mark_idle(*here)

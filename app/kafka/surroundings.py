@@ -32,7 +32,11 @@ class ConsumerControl(Protocol):
         ...
 
     def caught_up(self, topic: str, partition: int, position: int) -> bool:
-        """Whether the partition has nothing after this offset."""
+        """Whether the partition has nothing after this offset, by the broker's last answer about it."""
+        ...
+
+    def silent_s(self, topic: str, partition: int) -> float:
+        """For how long the broker has said nothing about the partition (s)."""
         ...
 
 

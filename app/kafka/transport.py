@@ -194,6 +194,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator = self._ensure_consumer()._coordinator
         self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
+    def last_answer_ms(self, tp: TP) -> int | None:
+        """When (wall clock, ms) the broker last answered a fetch of the partition; None: not yet."""
+        # not by `last_poll_timestamp`: it fails for a partition that is given up at this very moment
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        state = None if assignment is None else assignment.state_value(tp)
+        time_ms: int | None = None if state is None else state.timestamp
+        return time_ms
+
     def last_stable_offset(self, tp: TP) -> int | None:
         """The offset up to which committed records can be read; None before the first fetch."""
         end: int | None = self._ensure_consumer().last_stable_offset(tp)
@@ -217,6 +226,10 @@ class Consumer(driver.Consumer):
     def fetch_bytes(self) -> int:
         """Bytes of the fetches that have been handed on and not yet been dealt with."""
         return sum(self._in_flight.values())
+
+    def last_answer_ms(self, tp: TP) -> int | None:
+        """When (wall clock, ms) the broker last said anything about the partition; None: never, or not owned."""
+        return self._thread.last_answer_ms(tp) if tp in self.assignment() else None
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)

@@ -38,8 +38,8 @@ class Group(Job):
             "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
             "HEADRACE_HEARTBEAT_INTERVAL_MS": "500",
             "HEADRACE_TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
-            # a partition that nobody could write to or read for a while is not idle: its events are not late
-            "HEADRACE_IDLE_PARTITION_MS": "3600000",
+            # the writers need a while to come back from an outage: until then no partition is idle
+            "HEADRACE_IDLE_PARTITION_MS": "60000",
             **settings,
         }
         self._folder = folder

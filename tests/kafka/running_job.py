@@ -75,6 +75,10 @@ class Job:
         Held against what stands in the source topic: a broker that is killed may have taken a producer's
         record twice, and then it counts twice.
         """
+        for table in ("user_totals", "country_totals"):
+            late = [message.value() for message in self.cluster.read(self._late_topic(table))]
+            assert late == [], "events came late"
+        assert self.cluster.read(names.dead_letter_topic(self.app_id)) == []
         model = Model(self.cluster.read_json(self.sources[0]))
         passed = self.cluster.read(self.topic("passed"))
         only_once([(dict(message.headers())["ce_id"], None) for message in passed])
@@ -94,9 +98,9 @@ class Job:
             ]
         )
         assert countries == model.countries
-        for table in ("user_totals", "country_totals"):
-            assert self.cluster.read(names.late_topic(self.app_id, table)) == []
-        assert self.cluster.read(names.dead_letter_topic(self.app_id)) == []
+
+    def _late_topic(self, table: str) -> str:
+        return names.late_topic(self.app_id, table)
 
     def first_sales(self, item: Worker, seed: int) -> Sales:
         """Wait until the worker has made its topics, then begin to write."""
