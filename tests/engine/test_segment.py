@@ -36,7 +36,7 @@ panes = st.integers(-(2**63), 2**63 - 1)
 
 @given(
     sold=st.lists(sales, min_size=1, max_size=40),
-    bytes_max=st.sampled_from([7_000, 9_000, 1 << 20]),
+    bytes_max=st.sampled_from([12_000, 16_000, 1 << 20]),
 )
 def test_partials_survive_whatever_the_cut(sold: list[Sale], bytes_max: int) -> None:
     partial = table("t", KEYS, tumbling(10)).partial(batch_of(sold).frame)
