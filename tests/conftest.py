@@ -25,7 +25,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("ci", settings.get_profile("headrace"), max_examples=200)
+settings.register_profile("ci", settings.get_profile("headrace"), max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "headrace")
 
 

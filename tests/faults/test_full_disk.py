@@ -28,13 +28,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-def test_full_disk(broker: str, tmp_path: Path, small_disk: Path) -> None:
+def test_full_disk(broker: str, tmp_path: Path, small_disk: Path, full_faults: bool) -> None:
     job = Job(broker, tmp_path)
     ballast = small_disk / "ballast"
     with job.worker() as item:
         sales = job.first_sales(item, new_seed())
         with writing(sales):
-            for _ in range(2):
+            for _ in range(3 if full_faults else 1):
                 job.wait_for_progress(item)
                 job.log.write_text("")
                 _fill(ballast)

@@ -18,7 +18,7 @@ def test_random_workers_killed(broker: str, tmp_path: Path, full_faults: bool) -
     chance = random.Random(seed := new_seed())
     with running_group(broker, tmp_path) as group:
         with load(group, seed) as sales:
-            for number in range(20 if full_faults else 3):
+            for number in range(20 if full_faults else 2):
                 group.wait_for_progress(group)
                 time.sleep(chance.uniform(0, 1))  # the moment is what is random
                 item = chance.choice(group.workers)
