@@ -79,7 +79,7 @@ def _replayed(servers: str, group: str, partitions: int) -> pl.DataFrame:
         live = _live(servers, topic, number)
         meta = msgspec.json.decode(live.pop(META_KEY, b"{}"), type=Meta)
         heads = {key: segment.head_bytes(key, value) for key, value in live.items()}
-        runs = Stacks.of(heads, meta.builds).runs.get(0, ())
+        runs = Stacks.of(heads, meta.closed, meta.builds).runs.get(0, ())
         frames = [segment.decode(live[key]) for run in runs for key in run.keys(0)]
         if frames:
             rows.append(table.result(table.merge(frames)))

@@ -103,7 +103,8 @@ def _pace(generator: Any, options: argparse.Namespace, stopped: Callable[[], boo
     offset = time.time() - started
     begin = started
     owed = 0.0
-    while not stopped() and (until is None or begin < until):
+    half_s = SLICE_MS / 2000  # sums of fractions: no slice more for the last digit
+    while not stopped() and (until is None or begin + half_s < until):
         if options.rate is None:
             end, count = max(time.monotonic(), begin + 0.001), SLICE_EVENTS_AT_MAX
         else:
