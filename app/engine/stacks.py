@@ -86,6 +86,8 @@ class Stacks:
         """Find them from the heads of all segments."""
         stacks = cls(segment.runs_of(heads), frozenset(closed), dict(builds))
         for pane, build in builds.items():
+            if build.closes:  # no run is made
+                continue
             runs = stacks.runs.pop(pane, ())
             made = [
                 run for run in runs if (run.level, run.sequence) == (build.level, build.sequence)
@@ -161,7 +163,6 @@ class StackUpdate:
             self._add(pane, self._written(pane, 0, self._sequence, delta))
         if large:
             self.stacks.builds[pane] = Build(0, self._sequence, (), closes=True)
-            self.stacks.halves[pane] = Run(0, self._sequence, ())
             return None
         frames = self._frames([key for run in runs for key in run.keys(pane)])
         self._closed(pane, keep)
@@ -240,7 +241,7 @@ class StackUpdate:
         if high < HASH_MAX:
             self.stacks.builds[pane] = msgspec.structs.replace(build, done=high + 1)
         elif build.closes:
-            del self.stacks.builds[pane], self.stacks.halves[pane]
+            del self.stacks.builds[pane]
             self._closed(pane, keep(pane))
         else:
             self._finish(pane, sources)

@@ -69,6 +69,32 @@ def test_a_closed_window_is_kept_as_it_is() -> None:
     bench.close()
 
 
+@pytest.mark.parametrize("lose_store", [False, True])
+def test_a_restart_between_two_slices_of_a_close_keeps_what_came_with_its_beginning(
+    lose_store: bool,
+) -> None:
+    item = table("sales", ("shop",), Tumbling(10, 0, 100))
+    bench = Workbench([item], sizes=Sizes(merge_bytes_max=1, slice_bytes=1500))
+    for size in range(3):
+        bench.send(0, [(1, Sale(shop=shop, size=size)) for shop in "abcdef"])
+        bench.settle()
+    bench.send(0, [(2, Sale(shop=shop, size=9)) for shop in "abcdefg"])
+    bench.send(0, [(50, Sale(shop="later"))])
+    bench.read(0, batches=100)
+    bench.checkpoint()
+    (part,) = bench.worker.processor.partitions_of("sales")
+    assert part.stacks.builds[0].closes, "the close takes several checkpoints"
+    check_live(bench, item)
+    bench.restart(lose_store)
+    bench.settle()
+    assert {row["shop"]: row["size_total"] for row in bench.derived(item).values()} == {
+        **dict.fromkeys("abcdef", 12),
+        "g": 9,
+    }
+    check_live(bench, item)
+    bench.close()
+
+
 Step = tuple[Any, ...]
 events = st.lists(st.tuples(st.integers(0, 60), sales), min_size=1, max_size=4)
 steps: st.SearchStrategy[Step] = st.one_of(
