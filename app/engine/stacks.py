@@ -202,9 +202,9 @@ class StackUpdate:
             return
         top = max(run.level for run in runs)
         if total >= 2 * max(run.size for run in runs):
-            self._begin(pane, max(top, 1), runs)
+            self._begin(pane, min(top + 1, _LEVEL_MAX), runs)  # a name that no source has
             return
-        for level in range(top + 1):
+        for level in sorted({run.level for run in runs}):
             same = self._free(pane, level)
             if len(same) >= self._sizes.fan_in:
                 self._begin(pane, min(level + 1, _LEVEL_MAX), same)

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.engine.stacks import Sizes, Stacks
+from app.engine import segment
+from app.engine.segment import Head, Run
+from app.engine.stacks import Budget, Sizes, Stacks, StackUpdate
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY
 from app.engine.windows import Tumbling, tumbling
 from app.state.rocksdb_store import RocksDBStore
+from tests.engine.batches import batch_of
 from tests.engine.sales import Sale, sales, table
 from tests.engine.segments import segments_of
 from tests.engine.workbench import Workbench
@@ -95,6 +98,26 @@ def test_a_restart_between_two_slices_of_a_close_keeps_what_came_with_its_beginn
     bench.close()
 
 
+def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:
+    """Not even of the run that the small ones have become in this very checkpoint."""
+    item = table("sales", ("shop",), tumbling(1000))
+    partial = item.partial(batch_of([Sale(shop="a", size=1)]).frame)
+    (value,) = segment.encode(partial, item.by, 1 << 20)
+    small, large = replace(Head.of(value), size=100), replace(Head.of(value), size=10_000)
+    stack = (
+        *(Run(1, sequence, (large,)) for sequence in (4, 8)),
+        *(Run(0, sequence, (small,)) for sequence in (9, 10, 11)),
+    )
+    sizes = Sizes(fan_in=4, slice_bytes=20_000)
+    update = StackUpdate(
+        Stacks({0: stack}), item, 12, sizes, Budget(1), lambda keys: [value] * len(keys)
+    )
+    update.append(0, partial)
+    made = update.stacks.builds[0]
+    assert len(made.sources) == 3
+    assert (made.level, made.sequence) not in made.sources
+
+
 Step = tuple[Any, ...]
 events = st.lists(st.tuples(st.integers(0, 60), sales), min_size=1, max_size=4)
 steps: st.SearchStrategy[Step] = st.one_of(
@@ -121,7 +144,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
     keep=st.sampled_from([0, 13, 1000]),
     history=st.lists(steps, min_size=10, max_size=40),
     rows_max=st.sampled_from([1, 1000]),
-    slice_bytes=st.sampled_from([1500, 4 << 20]),
+    slice_bytes=st.sampled_from([1500, 8000, 20_000, 4 << 20]),
 )
 def test_rocksdb_holds_exactly_what_the_changelog_does(
     tmp_path_factory: pytest.TempPathFactory,

@@ -82,7 +82,7 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
         Sizes,
         fan_in=st.integers(2, 4),
         merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
-        slice_bytes=st.sampled_from([1500, 4000, 4 << 20]),
+        slice_bytes=st.sampled_from([1500, 8000, 20_000, 4 << 20]),
     ),
     rows_max=st.sampled_from([1, 2, 1000]),
 )
