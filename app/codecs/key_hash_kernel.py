@@ -53,37 +53,36 @@ def add_texts(address: Any, length: Any, out: Any) -> None:
 
 
 @part
-def _probe(value: Any, number: Any, bits: Any) -> Any:
-    """The bit of a filter that a hash sets at its probe of this number."""
-    other = _mixed(value ^ _PROBE_SEED)  # hashes of one segment are near each other
-    step = _mixed(other) | np.uint64(1)
-    return multiply_high(other + np.uint64(number) * step, np.uint64(bits))
+def _held(value: Any, filled: Any) -> Any:
+    """Whether all bits of a hash are set in a filter."""
+    bits = np.uint64(filled.shape[0] * 8)
+    place = _mixed(value ^ _PROBE_SEED)  # hashes of one segment are near each other
+    step = _mixed(place) | np.uint64(1)
+    for _ in range(PROBES):
+        bit = multiply_high(place, bits)
+        if not (filled[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7))) & np.uint8(1):
+            return False
+        place += step
+    return True
 
 
 @kernel
 def fill_filter(hashes: Any, out: Any) -> None:
     """Set the bits of all hashes (uint64[n]) in a filter (uint8[m], zeros before)."""
-    bits = out.shape[0] * 8
+    bits = np.uint64(out.shape[0] * 8)
     for i in range(hashes.shape[0]):
-        for number in range(PROBES):
-            bit = _probe(hashes[i], number, bits)
+        place = _mixed(hashes[i] ^ _PROBE_SEED)
+        step = _mixed(place) | np.uint64(1)
+        for _ in range(PROBES):
+            bit = multiply_high(place, bits)
+            place += step
             out[bit >> np.uint64(3)] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
 
 
 @kernel
 def ask_filter(hashes: Any, low: Any, high: Any, filled: Any) -> Any:
     """Whether a filter may hold one of the hashes (uint64[n]) from `low` to `high`; False: surely none."""
-    bits = filled.shape[0] * 8
     for i in range(hashes.shape[0]):
-        value = hashes[i]
-        if value < low or value > high:
-            continue
-        held = True
-        for number in range(PROBES):
-            bit = _probe(value, number, bits)
-            if not (filled[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7))) & np.uint8(1):
-                held = False
-                break
-        if held:
+        if low <= hashes[i] <= high and _held(hashes[i], filled):
             return True
     return False

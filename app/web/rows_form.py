@@ -36,7 +36,7 @@ def form(info: TableInfo, query: RowsQuery, page: Page, limit_max: int) -> Marku
 def window_options(info: TableInfo, query: RowsQuery, page: Page) -> list[tuple[str, str]]:
     """Values and labels of the windows to choose from: at most the WINDOWS_OFFERED_MAX newest.
 
-    None, where the table has no windows.
+    Empty where the table has no windows.
     """
     size_ms = info.window_size_ms
     if size_ms is None:
