@@ -28,6 +28,7 @@ from app.engine.processor import Processor
 from app.engine.store import StateRefusedError, Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore, RestoreError
+from app.kafka.idle_watch import IdleWatch
 from app.kafka.membership import Membership
 from app.kafka.publisher import AbortedError, ExpelledError, Offsets, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
@@ -37,7 +38,6 @@ from app.kafka.transaction_error import NEVER, TransactionError
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
-_SILENT_S_MIN = 1.0
 _TAKE_OVER_PAUSE_S = 1.0
 _BACKOFF_S_MAX = 1.0
 _EXPELLED_MAX = 5
@@ -98,8 +98,7 @@ class Runner:
         self._wanted = asyncio.Event()
         self._room = asyncio.Event()
         self._committed: dict[TopicPartition, int] = {}
-        self._last_event_at: dict[TopicPartition, float] = {}
-        self._looked_at = clock()
+        self._idle = IdleWatch(pace.idle_partition_ms / 1000, consumer.silent_s, clock)
         self._stuck: dict[TopicPartition, tuple[int, float]] = {}
         self._failures = 0
         self.assigned = False
@@ -159,8 +158,7 @@ class Runner:
             )
             self._committed = taken.positions
             self.processor.assign(taken.positions, counts, taken.tables, taken.stream_times)
-            now = self._clock()
-            self._last_event_at = dict.fromkeys(self._committed, now)
+            self._idle.watch(self._committed)
             self.restored = True
             return True
 
@@ -265,7 +263,7 @@ class Runner:
                 self._waiting_since = self._clock()
             here = (work.fetch.topic, work.fetch.partition)
             if work.events or work.received:
-                self._last_event_at[here] = self._clock()
+                self._idle.event(here)
             fallback = work.decoded.fallback if work.decoded else 0
             self._observer.fetched(work.fetch, work.events, fallback)
             if self.processor.staged_bytes > self._pace.checkpoint_bytes_max:
@@ -344,20 +342,10 @@ class Runner:
             await self.checkpoint()
 
     def _find_idle(self) -> None:
-        """Find the partitions that nobody writes to. Time in which the broker is silent does not count: then
-        nobody can."""
-        now, limit_s = self._clock(), self._pace.idle_partition_ms / 1000
-        silent_s_max = max(_SILENT_S_MIN, limit_s / 2)
-        # while a checkpoint waits for the cluster nobody looks here: that time does not count either
-        blind = now - self._looked_at > silent_s_max
-        self._looked_at = now
-        for here, at in self._last_event_at.items():
-            if blind or self._consumer.silent_s(*here) > silent_s_max:
-                self._last_event_at[here] = now
-            elif now - at >= limit_s:
-                position = self.processor.position(*here)
-                if position is not None and self._consumer.caught_up(*here, position):
-                    self.processor.mark_idle(*here)
+        for here in self._idle.quiet():
+            position = self.processor.position(*here)
+            if position is not None and self._consumer.caught_up(*here, position):
+                self.processor.mark_idle(*here)
 
     async def checkpoint(self) -> None:
         """Publish what is staged, in one transaction; on failure go back to what is committed."""

@@ -58,6 +58,17 @@ class Aggregate(ABC):
         values = pl.col(self.column)
         return values if self.where is None else pl.when(self.where).then(values)
 
+    def comparable_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
+        """The type of the column, whose values must be such as can be compared."""
+        assert self.column is not None
+        column_type = schema[self.column]
+        if column_type.is_nested():
+            raise ValueError(
+                f"{type(self).__name__.lower()}({self.column!r}) needs values that can be compared, "
+                f"not {column_type}"
+            )
+        return column_type
+
     def numeric_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
         """The type of the column, which must be a number."""
         assert self.column is not None

@@ -40,11 +40,7 @@ class Latest(Aggregate):
         return self.where is not None or self.column in optional
 
     def result_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
-        assert self.column is not None
-        column_type = schema[self.column]
-        if column_type.is_nested():
-            raise ValueError(f"latest({self.column!r}) needs a single value, not {column_type}")
-        return column_type
+        return self.comparable_type(schema)
 
 
 def latest(column: str, *, where: pl.Expr | None = None) -> Latest:

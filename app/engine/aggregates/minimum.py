@@ -27,13 +27,7 @@ class Minimum(Aggregate):
         return self.where is not None or self.column in optional
 
     def result_type(self, schema: Mapping[str, pl.DataType]) -> pl.DataType:
-        assert self.column is not None
-        column_type = schema[self.column]
-        if column_type.is_nested():
-            raise ValueError(
-                f"minimum({self.column!r}) needs values that can be compared, not {column_type}"
-            )
-        return column_type
+        return self.comparable_type(schema)
 
 
 def minimum(column: str, *, where: pl.Expr | None = None) -> Minimum:
