@@ -14,7 +14,7 @@ import polars as pl
 
 from app.engine.aggregates import EVENTS, Aggregate
 from app.engine.batch_columns import TIME
-from app.engine.merging import merged
+from app.engine.partials import merge_partials
 from app.engine.reads import TableReads
 from app.engine.windows import Unwindowed, Window
 from app.events.event import Event, event_type, optional, schema
@@ -187,7 +187,7 @@ class Table:
 
     def merge(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Reduce partials to one row per window and key. At least one frame must be given."""
-        return merged(pl.concat(partials), [PANE, *self._keys], self._merge)
+        return merge_partials(pl.concat(partials), [PANE, *self._keys], self._merge)
 
     def stack(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """The partials as one frame, merged unless nearly all their keys differ, which would be for nothing."""

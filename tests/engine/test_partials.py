@@ -11,8 +11,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from app.codecs.key_hash import key_hashes
-from app.engine import merging
-from app.engine.merging import merged
+from app.engine import partials as module
+from app.engine.partials import merge_partials
 
 MERGES = [pl.col("count").sum(), pl.col("largest").max()]
 KEYS = ["pane", "user", "rate"]
@@ -39,7 +39,7 @@ def partials(seed: int, users: int) -> pl.DataFrame:
 
 def check(rows: pl.DataFrame) -> None:
     expected = rows.group_by(KEYS).agg(MERGES)
-    assert_frame_equal(merged(rows, KEYS, MERGES), expected, check_row_order=False)
+    assert_frame_equal(merge_partials(rows, KEYS, MERGES), expected, check_row_order=False)
 
 
 @pytest.mark.parametrize("users", [1, 30, 1000, 100_000])
@@ -47,7 +47,7 @@ def check(rows: pl.DataFrame) -> None:
 def test_sorting_gives_what_grouping_gives(
     monkeypatch: pytest.MonkeyPatch, seed: int, users: int
 ) -> None:
-    monkeypatch.setattr(merging, "_GROUPS_IN_CACHE", 20)
+    monkeypatch.setattr(module, "_GROUPS_IN_CACHE", 20)
     check(partials(seed, users))
 
 
@@ -56,8 +56,8 @@ def test_keys_that_share_a_hash_stay_apart(monkeypatch: pytest.MonkeyPatch, seed
     def weak(frame: pl.DataFrame, keys: list[str]) -> npt.NDArray[np.uint64]:
         return key_hashes(frame, keys) % np.uint64(100)
 
-    monkeypatch.setattr(merging, "_GROUPS_IN_CACHE", 20)
-    monkeypatch.setattr(merging, "key_hashes", weak)
+    monkeypatch.setattr(module, "_GROUPS_IN_CACHE", 20)
+    monkeypatch.setattr(module, "key_hashes", weak)
     check(partials(seed, users=1000))
 
 

@@ -14,7 +14,9 @@ _GROUPS_IN_CACHE = 20_000
 _GROUP = "_group"
 
 
-def merged(partials: pl.DataFrame, keys: Sequence[str], merges: Sequence[pl.Expr]) -> pl.DataFrame:
+def merge_partials(
+    partials: pl.DataFrame, keys: Sequence[str], merges: Sequence[pl.Expr]
+) -> pl.DataFrame:
     """One row per key. keys: what rows must have in common; merges: what becomes of their other columns.
 
     A row that stands alone stays as it is. Many different keys are sorted by their hashes, so that the rows
