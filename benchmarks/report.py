@@ -19,6 +19,7 @@ NAMES = {
     "latency": "latency",
     "high_cardinality": "Headrace, many keys",
     "unwindowed": "Headrace, no windows",
+    "point_reads": "Reads of single keys",
 }
 
 

@@ -37,6 +37,7 @@ _FIGURES = (
     "checkpoints",
     "checkpoint_ms_mean",
     "fallback_events",
+    "reads_per_second",
     "samples",
     "p50_ms",
     "p90_ms",
