@@ -20,6 +20,7 @@ NAMES = {
     "high_cardinality": "Headrace, many keys",
     "unwindowed": "Headrace, no windows",
     "point_reads": "Reads of single keys",
+    "scale_out": "Two workers against one",
 }
 
 

@@ -38,6 +38,8 @@ _FIGURES = (
     "checkpoint_ms_mean",
     "fallback_events",
     "reads_per_second",
+    "times",
+    "times_less_broker",
     "samples",
     "p50_ms",
     "p90_ms",

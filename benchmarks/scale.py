@@ -50,6 +50,7 @@ SCALES = {
             "high_cardinality": 1,
             "unwindowed": 1,
             "point_reads": 1,
+            "scale_out": 1,
         },
     ),
     "quick": Scale(
@@ -72,6 +73,7 @@ SCALES = {
             "high_cardinality": 0,
             "unwindowed": 0,
             "point_reads": 0,
+            "scale_out": 0,
         },
     ),
     "tiny": Scale(  # proves that everything works together; its figures mean nothing
@@ -94,6 +96,7 @@ SCALES = {
             "high_cardinality": 1,
             "unwindowed": 1,
             "point_reads": 1,
+            "scale_out": 1,
         },
     ),
 }
