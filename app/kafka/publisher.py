@@ -22,6 +22,8 @@ from app.kafka.transactional_producer import TransactionalProducer
 log = structlog.get_logger(__name__)
 
 Offsets = dict[tuple[str, int], int]
+Committed = dict[tuple[str, int], tuple[int, OffsetNote]]
+"""Per (topic, partition): the next offset, and what is committed beside it."""
 Answer = TypeVar("Answer")
 
 # Kafka fences a producer also when it has aborted its transaction for being open too long, which a
@@ -111,9 +113,7 @@ class Publisher:
             self._loop = asyncio.Runner()
         return self._loop.run(work)
 
-    def committed(
-        self, partitions: Iterable[tuple[str, int]]
-    ) -> dict[tuple[str, int], tuple[int, OffsetNote]]:
+    def committed(self, partitions: Iterable[tuple[str, int]]) -> Committed:
         """The group's stable committed offsets and their notes; partitions without one are left out.
 
         TransactionError: there was no answer within the timeout.

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
-from confluent_kafka import KafkaException
 
 from app.codecs.json_columns import warm_up
 from app.codecs.record_batch import CorruptRecordBatch, Fetch
@@ -27,18 +27,16 @@ from app.engine.dead_letter import dead_letter
 from app.engine.processor import Processor
 from app.engine.store import StateRefusedError, Store, StoreWrite
 from app.engine.work import Staged, TopicPartition, Work
-from app.kafka.changelog import ChangelogRestore, RestoreError
+from app.kafka.changelog import ChangelogRestore
 from app.kafka.idle_watch import IdleWatch
 from app.kafka.membership import Membership
 from app.kafka.publisher import AbortedError, ExpelledError, Offsets, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
-from app.kafka.transaction_error import NEVER, TransactionError
 
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
-_TAKE_OVER_PAUSE_S = 1.0
 _BACKOFF_S_MAX = 1.0
 _EXPELLED_MAX = 5
 
@@ -77,22 +75,32 @@ class Runner:
         *,
         first_offsets: FirstOffsets,
         log_starts: FirstOffsets,
+        membership_wait_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.processor = processor
         self._store = store
         self._publisher = publisher
-        self._restore = restore
         self._agents = list(agents)
         self._consumer = consumer
         self._observer = observer
         self._pace = pace
-        self._first_offsets = first_offsets
+        self._take_over = partial(
+            take_over,
+            processor=processor,
+            restore=restore,
+            store=store,
+            first_offsets=first_offsets,
+            log_starts=log_starts,
+        )
+        self._restore = restore
         self._log_starts = log_starts
+        self._membership_wait_s = membership_wait_s
         self._clock = clock
         self._ahead = _Ahead()
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
         self._checkpoint_thread = ThreadPoolExecutor(1, "headrace-checkpoint")
+        self._restore_thread = ThreadPoolExecutor(1, "headrace-restore")
         self._kernels = self._engine_thread.submit(_compile_kernels)
         self._checkpointing = asyncio.Lock()
         self._wanted = asyncio.Event()
@@ -103,8 +111,10 @@ class Runner:
         self._failures = 0
         self.assigned = False
         self.restored = False
+        self._abandoned = False
         self._leaving = False
-        self._assignments = 0
+        self._disowned: set[TopicPartition] = set()
+        self._news = asyncio.Event()
         self._waiting_since: float | None = None
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
@@ -112,85 +122,71 @@ class Runner:
 
     # -- partitions come and go ------------------------------------------------------------------
 
-    async def assign(self, partitions: set[TopicPartition], counts: Mapping[str, int]) -> None:
-        """Own these partitions from now on: restore their tables, learn where to read on."""
-        self.processor.set_partition_counts(counts)
-        self.assigned = True
-        self._assignments += 1
-        number = self._assignments
+    async def take_over(self, partitions: Collection[TopicPartition]) -> Takeover:
+        """Restore the state of these partitions, while those that are here go on.
+
+        Raises TransactionError, RestoreError or KafkaException while Kafka is away, or while the transaction
+        of a killed worker is still open; StateRefusedError.
+        """
         # before the kernels are compiled there is no progress, and none is expected
         await asyncio.wrap_future(self._kernels)
-        while True:
-            if await self._assign_once(number, partitions, counts):
-                return
-            await asyncio.sleep(_TAKE_OVER_PAUSE_S)
-
-    async def _assign_once(
-        self, number: int, partitions: set[TopicPartition], counts: Mapping[str, int]
-    ) -> bool:
-        """Whether it is settled: done, or the partitions have been given up again meanwhile.
-
-        Not so while Kafka is away, or while the transaction of a killed worker is still open.
-        """
         loop = asyncio.get_running_loop()
-        async with self._checkpointing:
-            if number != self._assignments:
-                return True
-            try:
-                taken = await loop.run_in_executor(
-                    self._checkpoint_thread, self._take_over, partitions
-                )
-            except (TransactionError, RestoreError, KafkaException) as error:
-                if isinstance(error, TransactionError) and error.code in NEVER:
-                    raise
-                self.last_error = f"the tables cannot be restored yet: {error}"
-                log.warning("tables.not_restored_yet", reason=str(error))
-                return False
-            if number != self._assignments:
-                return True
-            self.last_error = None
-            self._observer.restored(taken.records, taken.seconds)
-            log.info(
-                "tables.restored",
-                partitions=len(taken.tables),
-                records=taken.records,
-                seconds=round(taken.seconds, 2),
-            )
-            self._committed = taken.positions
-            self.processor.assign(taken.positions, counts, taken.tables, taken.stream_times)
-            self._idle.watch(self._committed)
-            self.restored = True
-            return True
-
-    def _take_over(self, partitions: set[TopicPartition]) -> Takeover:
-        return take_over(
-            partitions,
-            processor=self.processor,
-            publisher=self._publisher,
-            restore=self._restore,
-            store=self._store,
-            first_offsets=self._first_offsets,
-            log_starts=self._log_starts,
+        # this also fences and finishes what an earlier producer of this worker has left
+        committed = await loop.run_in_executor(
+            self._checkpoint_thread, self._publisher.committed, partitions
+        )
+        return await loop.run_in_executor(
+            self._restore_thread, partial(self._take_over, partitions, committed)
         )
 
-    async def revoke(self) -> None:
-        """Give all partitions up: what is staged is published first if that is still possible."""
-        self._assignments += 1
-        self.assigned = False
-        if not self.restored:
-            return
-        self._leaving = True  # an abort must not seek now: the consumer waits for us
-        try:
-            await self.checkpoint()
-        finally:
-            self._leaving = False
+    def add(self, taken: Takeover) -> None:
+        """Work on these partitions from now on."""
+        self._observer.restored(taken.records, taken.seconds)
+        log.info(
+            "tables.restored",
+            partitions=len(taken.tables),
+            records=taken.records,
+            seconds=round(taken.seconds, 2),
+        )
+        self._committed.update(taken.positions)
+        self._disowned -= taken.positions.keys()
+        self.processor.add(taken.positions, taken.tables, taken.stream_times)
+        self._idle.watch(self._committed)
+
+    async def give_up(self, partitions: Collection[TopicPartition]) -> None:
+        """Publish what is staged of these partitions, if that is still possible, and forget them."""
+        self.processor.close(partitions)
+        await self.checkpoint()
+        await self._forget(partitions)
+
+    async def drop(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget these partitions: others have them, and what is staged of them must not be published."""
+        self.processor.close(partitions)
         async with self._checkpointing:
-            self.restored = False
-            self._waiting_since = None
-            self._committed = {}
-            self.processor.assign({}, {}, {}, {})
-            for agent in self._agents:
-                await agent.stop()
+            await self._rewind()
+        await self._forget(partitions)
+
+    async def _forget(self, partitions: Collection[TopicPartition]) -> None:
+        async with self._checkpointing:
+            self.processor.remove(partitions)
+            for here in partitions:
+                self._committed.pop(here, None)
+            self._disowned -= set(partitions)
+            self._idle.watch(self._committed)
+            if not self._committed:
+                self._waiting_since = None
+                for agent in self._agents:
+                    await agent.stop()
+
+    def moved(self, disowned: Collection[TopicPartition]) -> None:
+        """There is a new generation; these partitions are others' in it, and must not be published any more."""
+        self._disowned |= set(disowned)
+        self._news.set()
+
+    def leave(self, leaving: bool) -> None:
+        """While this worker leaves its generation, an abort must not seek: the consumer waits for us."""
+        self._leaving = leaving
+        self._news.set()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to read on, per owned partition."""
@@ -350,17 +346,13 @@ class Runner:
     async def checkpoint(self) -> None:
         """Publish what is staged, in one transaction; on failure go back to what is committed."""
         async with self._checkpointing:
-            if not self.restored or not self.processor.dirty:
+            if self._abandoned or not self.processor.dirty:
                 return
             staged = self.processor.freeze()
             self._room.set()
             started = time.perf_counter()
-            loop = asyncio.get_running_loop()
-            membership = self._consumer.membership()
             try:
-                checkpoint, size = await loop.run_in_executor(
-                    self._checkpoint_thread, self._publish, staged, membership
-                )
+                checkpoint, size = await self._publish(staged)
             except AbortedError as error:
                 await self._aborted(error)
                 return
@@ -383,12 +375,44 @@ class Runner:
 
     def _abandon(self) -> None:
         """Commit nothing more: this worker ends, and the next start goes on from what is committed."""
+        self._abandoned = True
         self.restored = False
         self.processor.reset({})
 
-    def _publish(self, staged: Staged, membership: Membership) -> tuple[Checkpoint, int]:
-        """Prepare, commit to Kafka, then write the store (blocks)."""
-        checkpoint = self.processor.prepare(staged, self._store.read)
+    async def _publish(self, staged: Staged) -> tuple[Checkpoint, int]:
+        """Prepare and commit; a rebalance in which its partitions stay here only delays it."""
+        loop = asyncio.get_running_loop()
+        membership = self._consumer.membership()
+        checkpoint = await loop.run_in_executor(
+            self._checkpoint_thread, self.processor.prepare, staged, self._store.read
+        )
+        while True:
+            if not self._disowned.isdisjoint(staged.positions):
+                raise AbortedError("some of its partitions have been given to another worker")
+            try:
+                return await loop.run_in_executor(
+                    self._checkpoint_thread, self._commit, checkpoint, membership
+                )
+            except ExpelledError:
+                following = await self._next_membership(membership)
+                if following is None:
+                    raise
+                membership = following
+
+    async def _next_membership(self, refused: Membership) -> Membership | None:
+        """This worker's place in the next generation, in which nobody else has had its partitions meanwhile."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            async with asyncio.timeout(self._membership_wait_s):
+                while not self._leaving:
+                    following = self._consumer.membership()
+                    if following.generation > refused.generation:
+                        return following
+                    self._news.clear()
+                    await self._news.wait()
+        return None
+
+    def _commit(self, checkpoint: Checkpoint, membership: Membership) -> tuple[Checkpoint, int]:
+        """Commit to Kafka, then write the store (blocks)."""
         offsets = self._publisher.publish(checkpoint, membership)
         writes = store_writes(checkpoint, offsets)
         self._store.write(writes)
@@ -418,10 +442,13 @@ class Runner:
     async def close(self) -> None:
         """Publish what is staged, and give up threads and connections."""
         self._publisher.end()
-        await self.revoke()
+        self._restore.end()
+        self.leave(True)
+        await self.give_up(list(self._committed))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._checkpoint_thread, self._publisher.close)
         self._engine_thread.shutdown(wait=True, cancel_futures=True)
+        self._restore_thread.shutdown(wait=True, cancel_futures=True)
         self._checkpoint_thread.shutdown(wait=True, cancel_futures=True)
 
 

@@ -151,7 +151,7 @@ class MemoryWorker:
             for here, (_, note) in self.log.committed.items()
         }
         self._next = self._committed()
-        processor.assign(self._next, counts, tables, times)
+        processor.add(self._next, tables, times)
 
     def _restore(self, table: str, partition: int) -> None:
         topic = names.changelog_topic(self.app_id, table)
