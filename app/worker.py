@@ -297,6 +297,12 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.add_future(vitals.run())
             self.add_future(self._purge())
 
+    async def on_started_init_extra_services(self) -> None:
+        """The last step before the worker says that it is ready: it is when its tables are restored."""
+        await super().on_started_init_extra_services()
+        if self.runner is not None:
+            await self.wait_for_stopped(self.holdings.settled)
+
     @property
     def web_address(self) -> str:
         """Where other workers reach this one's web server; empty: it has none."""

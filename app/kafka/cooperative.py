@@ -16,10 +16,15 @@ import time
 from typing import Any
 
 import aiokafka.consumer.consumer as consumer
+import structlog
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.errors import KafkaError
 
 from app.kafka.columnar_topics import columnar
+from app.kafka.leave_group import LeaveGroupOfStaticMember
+
+log = structlog.get_logger(__name__)
 
 
 def now() -> float:
@@ -79,6 +84,18 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
             await super()._on_join_prepare(self._subscription.subscription.assignment)
         self.unbroken = not self._subscription.reassignment_in_progress
         await super()._on_join_complete(generation, member_id, protocol, member_assignment_bytes)
+
+    async def _maybe_leave_group(self) -> None:
+        instance = self._group_instance_id
+        if self.generation >= 0 and instance and self._assignors[0].leaves_on_stop:
+            request = LeaveGroupOfStaticMember(self.group_id, self.member_id, instance)
+            try:
+                await self._send_req(request)
+            except KafkaError as error:
+                log.warning("group.not_left", error=str(error))
+            else:
+                log.info("group.left")
+        await super()._maybe_leave_group()
 
 
 class Subscription(SubscriptionState):  # type: ignore[misc]

@@ -30,7 +30,7 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
 
     What else workers tell each other travels beside what Faust's assignor says, and it passes over it: when
     a worker joins, its web address (the group tells it to those who ask: `GroupMembers`), and what it holds;
-    in its assignment, what it is to let go of.
+    in its assignment, what it is to let go of, and whether anything is still to come.
 
     Its methods are called in the consumer's thread, `let_go` in any.
     """
@@ -42,10 +42,18 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
         self._forming = -1
         self._joining: dict[str, Said] = {}
         self.leaving: frozenset[TP] = frozenset()
+        self._warm = False
+        self.waiting = False
+        """Whether others keep partitions until this worker says that it is warm."""
 
     @property
     def _url(self) -> URL:
         return URL(f"http://{self.app.conf.consumer_group_instance_id}")
+
+    @property
+    def leaves_on_stop(self) -> bool:
+        """Whether this worker gives its place up when it is stopped."""
+        return bool(self.app.settings.leave_on_stop)
 
     def join(self, generation: int) -> None:
         """This worker joins the group again; generation: that in which it was a member last, -1: it is none."""
@@ -63,7 +71,13 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     def metadata(self, topics: set[str]) -> ConsumerProtocolMemberMetadata:
         """What this worker says of itself when it joins the group."""
         said = super().metadata(topics)
-        ours = {"web": self.app.web_address, "held": _numbers(self._held), "joined": self._joined}
+        self._warm = self.app.runner is not None and self.app.runner.warm
+        ours = {
+            "web": self.app.web_address,
+            "held": _numbers(self._held),
+            "joined": self._joined,
+            "warm": self._warm,
+        }
         user_data = {**msgspec.json.decode(said.user_data), **ours}
         return ConsumerProtocolMemberMetadata(
             said.version, said.subscription, msgspec.json.encode(user_data)
@@ -74,6 +88,7 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
         super().on_assignment(assignment)
         told = msgspec.json.decode(zlib.decompress(assignment.user_data), type=_Told)
         self.leaving = frozenset(_partitions(told.leaving))
+        self.waiting = told.coming and not self._warm
         self._held = frozenset(self.assigned_actives())
 
     def form(self, generation: int) -> None:
@@ -94,7 +109,8 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
             for member, said in self._joining.items()
             if said.joined == self._forming - 1
         }
-        shares = hand_over(target, held)
+        cold = [member for member, said in self._joining.items() if not said.warm]
+        shares = hand_over(target, held, cold)
         for member, share in shares.items():
             _give(assignments[member], share)
         answers = super()._protocol_assignments(
@@ -106,6 +122,7 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
         for member, answer in answers.items():
             said = msgspec.json.decode(zlib.decompress(answer.user_data))
             said["leaving"] = _numbers(shares[member].leaving)
+            said["coming"] = bool(shares[member].coming)
             answer.user_data = zlib.compress(msgspec.json.encode(said))
         return answers
 
@@ -132,18 +149,21 @@ def _partitions(numbers: Numbers) -> list[TP]:
 
 class _Told(msgspec.Struct):
     leaving: Numbers = {}
+    coming: bool = False
 
 
 class Said(msgspec.Struct):
     """What is of interest of what a member says of itself.
 
     joined: the generation in which it was a member last. held: the partitions that it has had since.
+    warm: it can work on partitions at once.
     """
 
     url: str = ""
     web: str = ""
     joined: int = -1
     held: Numbers = {}
+    warm: bool = True
 
     @classmethod
     def by(cls, metadata: Any) -> Said:

@@ -46,6 +46,9 @@ class FaustConsumer:
         thread = self._app.consumer._thread
         await thread.begin({TP(*here): offset for here, offset in positions.items()})
 
+    def waiting(self) -> bool:
+        return bool(self._app.assignor.waiting)
+
     async def let_go(self, partitions: Collection[TopicPartition]) -> None:
         found = [TP(*here) for here in partitions]
         await self._app.consumer._thread.hold(found)

@@ -44,6 +44,8 @@ class Holdings:
         self._count = 0
         self._changed = asyncio.Event()
         self._settling = asyncio.Lock()
+        self.settled = asyncio.Event()
+        """Set while all that is to be held is held."""
 
     def follow(
         self,
@@ -65,11 +67,13 @@ class Holdings:
         self._runner.moved(self._gone())
         self._note()
         self._changed.set()
+        self._say_warm()
 
     async def release(self) -> None:
         """Give all partitions up: this worker stops before it joins the group again."""
-        self._runner.assigned = self._runner.restored = False
+        self._runner.assigned = False
         self._assigned, self._leaving, self._let_go = {}, frozenset(), True
+        self._note()
         self._runner.leave(True)
         try:
             async with self._settling:
@@ -86,6 +90,22 @@ class Holdings:
 
     async def run(self) -> None:
         """Follow for ever."""
+        warm = asyncio.ensure_future(self._warm_up())
+        try:
+            await self._follow()
+        finally:
+            warm.cancel()
+
+    async def _warm_up(self) -> None:
+        await self._runner.warmed_up()
+        self._say_warm()
+
+    def _say_warm(self) -> None:
+        """What others were to keep until this worker is warm can come now."""
+        if self._runner.warm and self._consumer.waiting():
+            self._consumer.rejoin()
+
+    async def _follow(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -128,7 +148,12 @@ class Holdings:
             self._held.pop(here, None)
 
     def _note(self) -> None:
-        self._runner.restored = not self._still(self._assigned.keys() - self._held.keys())
+        restored = not self._still(self._assigned.keys() - self._held.keys())
+        self._runner.restored = self._runner.assigned and restored
+        if self._runner.restored:
+            self.settled.set()
+        else:
+            self.settled.clear()
 
     async def _take(self, wanted: dict[TopicPartition, int]) -> None:
         """Take partitions over, however long that takes: the group may move on meanwhile."""

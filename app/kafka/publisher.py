@@ -201,7 +201,10 @@ class Publisher:
         log.info("checkpoint.committed_after_all", tag=tag)
 
     def _note(self, error: TransactionError) -> None:
-        log.warning("checkpoint.failed", error=str(error))
+        if error.code == Code.ILLEGAL_GENERATION:  # there is a new one: it is published in that
+            log.info("checkpoint.of_earlier_generation", error=str(error))
+        else:
+            log.warning("checkpoint.failed", error=str(error))
         self._fenced = self._fenced + 1 if error.code in _FENCED else 0
         if self._fenced > _FENCED_MAX:
             raise FencedError(

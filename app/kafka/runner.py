@@ -122,6 +122,15 @@ class Runner:
 
     # -- partitions come and go ------------------------------------------------------------------
 
+    @property
+    def warm(self) -> bool:
+        """Whether the kernels have been compiled."""
+        return self._kernels.done()
+
+    async def warmed_up(self) -> None:
+        """Wait until the kernels have been compiled."""
+        await asyncio.wrap_future(self._kernels)
+
     async def take_over(self, partitions: Collection[TopicPartition]) -> Takeover:
         """Restore the state of these partitions, while those that are here go on.
 
@@ -129,7 +138,7 @@ class Runner:
         of a killed worker is still open; StateRefusedError.
         """
         # before the kernels are compiled there is no progress, and none is expected
-        await asyncio.wrap_future(self._kernels)
+        await self.warmed_up()
         loop = asyncio.get_running_loop()
         # this also fences and finishes what an earlier producer of this worker has left
         committed = await loop.run_in_executor(

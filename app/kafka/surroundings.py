@@ -23,6 +23,10 @@ class ConsumerControl(Protocol):
         """Read these partitions, which have waited for their state, from these offsets on."""
         ...
 
+    def waiting(self) -> bool:
+        """Whether others keep partitions until this worker says, by joining again, that it is warm."""
+        ...
+
     async def let_go(self, partitions: Collection[TopicPartition]) -> None:
         """Read these partitions no more, and have the group give them to others."""
         ...

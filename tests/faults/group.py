@@ -173,6 +173,16 @@ class Group(Job):
             for member in described.members
         }
 
+    def wait_for_shares(self, size: int, *workers: Worker) -> None:
+        """Wait until each of these workers, or of all that run, has been assigned this many partitions."""
+        names = [self.name(item) for item in workers or self._wanted]
+
+        def shared() -> bool:
+            found = self.assignment()
+            return all(len(found.get(name, ())) == size for name in names)
+
+        self.wait(shared, _PATIENCE_S, f"not everybody has {size} partitions")
+
     def wait_for_all(
         self, timeout_s: float = _PATIENCE_S, partitions: Collection[int] = range(PARTITIONS)
     ) -> None:
