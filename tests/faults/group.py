@@ -156,6 +156,10 @@ class Group(Job):
         except KafkaException:
             return {}
 
+    def state_of(self, item: Worker) -> Path:
+        """The folder of a worker's state."""
+        return self.data_dir / "state" / self.app_id / item.environment["HEADRACE_WORKER_ID"]
+
     def name(self, item: Worker) -> str:
         """What the group knows a worker by."""
         return f"{self.app_id}-{item.environment['HEADRACE_WORKER_ID']}"
