@@ -39,7 +39,8 @@ class FaustConsumer:
         if thread is None or thread._consumer is None or thread._consumer._coordinator is None:
             return Place(NO_GENERATION, "")
         unheard_s = now() - thread.coordinator.heard_at
-        sure = unheard_s < self._app.conf.broker_session_timeout
+        known = thread.coordinator.generation >= 0
+        sure = known and unheard_s < self._app.conf.broker_session_timeout
         return Place(self._generation if sure else NO_GENERATION, self._member)
 
     async def begin(self, positions: Mapping[TopicPartition, int]) -> None:

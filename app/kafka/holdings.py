@@ -64,7 +64,7 @@ class Holdings:
         self._leaving = frozenset(leaving)
         self._let_go = not leaving
         self._runner.assigned = True
-        self._runner.moved(self._gone())
+        self._runner.publication.moved(self._gone())
         self._note()
         self._changed.set()
         self._say_warm()
@@ -74,13 +74,13 @@ class Holdings:
         self._runner.assigned = False
         self._assigned, self._leaving, self._let_go = {}, frozenset(), True
         self._note()
-        self._runner.leave(True)
+        self._runner.publication.leave(True)
         try:
             async with self._settling:
                 await self._runner.give_up(list(self._held))
                 self._held = {}
         finally:
-            self._runner.leave(False)
+            self._runner.publication.leave(False)
 
     def close(self) -> None:
         """Follow no more; the runner still has what is held."""

@@ -25,12 +25,12 @@ from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import dead_letter
 from app.engine.processor import Processor
-from app.engine.store import StateRefusedError, Store, StoreWrite
-from app.engine.work import Staged, TopicPartition, Work
+from app.engine.store import StateRefusedError, Store
+from app.engine.work import TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.idle_watch import IdleWatch
-from app.kafka.membership import Membership
-from app.kafka.publisher import AbortedError, ExpelledError, Offsets, Publisher
+from app.kafka.publication import Publication
+from app.kafka.publisher import AbortedError, ExpelledError, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
 
@@ -95,13 +95,15 @@ class Runner:
         )
         self._restore = restore
         self._log_starts = log_starts
-        self._membership_wait_s = membership_wait_s
         self._clock = clock
         self._ahead = _Ahead()
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
         self._checkpoint_thread = ThreadPoolExecutor(1, "headrace-checkpoint")
         self._restore_thread = ThreadPoolExecutor(1, "headrace-restore")
         self._kernels = self._engine_thread.submit(_compile_kernels)
+        self.publication = Publication(
+            publisher, store, consumer, self._checkpoint_thread, wait_s=membership_wait_s
+        )
         self._checkpointing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._room = asyncio.Event()
@@ -112,9 +114,6 @@ class Runner:
         self.assigned = False
         self.restored = False
         self._abandoned = False
-        self._leaving = False
-        self._disowned: set[TopicPartition] = set()
-        self._news = asyncio.Event()
         self._waiting_since: float | None = None
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
@@ -158,7 +157,7 @@ class Runner:
             seconds=round(taken.seconds, 2),
         )
         self._committed.update(taken.positions)
-        self._disowned -= taken.positions.keys()
+        self.publication.settled(taken.positions.keys())
         self.processor.add(taken.positions, taken.tables, taken.stream_times)
         self._idle.watch(self._committed)
 
@@ -180,22 +179,12 @@ class Runner:
             self.processor.remove(partitions)
             for here in partitions:
                 self._committed.pop(here, None)
-            self._disowned -= set(partitions)
+            self.publication.settled(partitions)
             self._idle.watch(self._committed)
             if not self._committed:
                 self._waiting_since = None
                 for agent in self._agents:
                     await agent.stop()
-
-    def moved(self, disowned: Collection[TopicPartition]) -> None:
-        """There is a new generation; these partitions are others' in it, and must not be published any more."""
-        self._disowned |= set(disowned)
-        self._news.set()
-
-    def leave(self, leaving: bool) -> None:
-        """While this worker leaves its generation, an abort must not seek: the consumer waits for us."""
-        self._leaving = leaving
-        self._news.set()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to read on, per owned partition."""
@@ -321,6 +310,8 @@ class Runner:
         async with self._checkpointing:
             loop = asyncio.get_running_loop()
             first = await loop.run_in_executor(self._checkpoint_thread, self._log_starts, [here])
+            if here not in self._committed:  # it has been given up meanwhile
+                return
             if first[here] > expected:
                 log.error(
                     "offsets.lost",
@@ -361,7 +352,10 @@ class Runner:
             self._room.set()
             started = time.perf_counter()
             try:
-                checkpoint, size = await self._publish(staged)
+                checkpoint = await asyncio.get_running_loop().run_in_executor(
+                    self._checkpoint_thread, self.processor.prepare, staged, self._store.read
+                )
+                size = await self.publication.publish(checkpoint, self._committed.keys())
             except AbortedError as error:
                 await self._aborted(error)
                 return
@@ -388,45 +382,6 @@ class Runner:
         self.restored = False
         self.processor.reset({})
 
-    async def _publish(self, staged: Staged) -> tuple[Checkpoint, int]:
-        """Prepare and commit; a rebalance in which its partitions stay here only delays it."""
-        loop = asyncio.get_running_loop()
-        membership = self._consumer.membership()
-        checkpoint = await loop.run_in_executor(
-            self._checkpoint_thread, self.processor.prepare, staged, self._store.read
-        )
-        while True:
-            if not self._disowned.isdisjoint(staged.positions):
-                raise AbortedError("some of its partitions have been given to another worker")
-            try:
-                return await loop.run_in_executor(
-                    self._checkpoint_thread, self._commit, checkpoint, membership
-                )
-            except ExpelledError:
-                following = await self._next_membership(membership)
-                if following is None:
-                    raise
-                membership = following
-
-    async def _next_membership(self, refused: Membership) -> Membership | None:
-        """This worker's place in the next generation, in which nobody else has had its partitions meanwhile."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            async with asyncio.timeout(self._membership_wait_s):
-                while not self._leaving:
-                    following = self._consumer.membership()
-                    if following.generation > refused.generation:
-                        return following
-                    self._news.clear()
-                    await self._news.wait()
-        return None
-
-    def _commit(self, checkpoint: Checkpoint, membership: Membership) -> tuple[Checkpoint, int]:
-        """Commit to Kafka, then write the store (blocks)."""
-        offsets = self._publisher.publish(checkpoint, membership)
-        writes = store_writes(checkpoint, offsets)
-        self._store.write(writes)
-        return checkpoint, sum(len(value) for write in writes for value in write.puts.values())
-
     async def _aborted(self, error: AbortedError) -> None:
         """Nothing of the checkpoint holds: drop what is staged and read again."""
         reason = str(error)
@@ -436,7 +391,7 @@ class Runner:
         self.last_error = reason
         self._observer.checkpoint_failed(reason)
         log.warning("checkpoint.aborted", reason=reason, in_a_row=self._failures)
-        if not self._leaving:
+        if not self.publication.leaving:  # the consumer waits for us
             await asyncio.sleep(min(_BACKOFF_S_MAX, 0.05 * 2 ** min(self._failures, 7)))
         await self._rewind()
 
@@ -445,14 +400,14 @@ class Runner:
         for agent in self._agents:  # what they remember is of events that they will see again
             await agent.stop()
         self._room.set()
-        if not self._leaving:
+        if not self.publication.leaving:  # the consumer waits for us
             await self._consumer.rewind(self._committed)
 
     async def close(self) -> None:
         """Publish what is staged, and give up threads and connections."""
         self._publisher.end()
         self._restore.end()
-        self.leave(True)
+        self.publication.leave(True)
         await self.give_up(list(self._committed))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._checkpoint_thread, self._publisher.close)
@@ -472,17 +427,3 @@ def _compile_kernels() -> None:
 
 async def _ignore(error: BaseException) -> None:
     """Stands in for `on_fatal` until the worker has set it."""
-
-
-def store_writes(checkpoint: Checkpoint, offsets: Offsets) -> list[StoreWrite]:
-    """What a committed checkpoint changes in the store."""
-    return [
-        StoreWrite(
-            change.table.name,
-            change.partition,
-            change.puts,
-            change.deletes,
-            offsets.get((change.table.name, change.partition)),
-        )
-        for change in checkpoint.changes
-    ]

@@ -40,6 +40,7 @@ class FakeRunner:
         self.last_error: str | None = None
         self.warm = True
         self.processor = None
+        self.publication = self
 
     async def warmed_up(self) -> None:
         """It is."""

@@ -33,6 +33,7 @@ async def test_a_place_holds_for_a_session_after_the_last_heartbeat_that_was_hea
 
     monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", beat)
     coordinator = Coordinator.__new__(Coordinator)
+    coordinator.generation = 5
     thread = transport.ConsumerThread.__new__(transport.ConsumerThread)
     thread._consumer = SimpleNamespace(_coordinator=coordinator)
     conf = SimpleNamespace(broker_session_timeout=6.0)
@@ -54,6 +55,8 @@ async def test_a_place_holds_for_a_session_after_the_last_heartbeat_that_was_hea
     heard = True
     await coordinator._do_heartbeat()
     assert place() == Place(5, "me")
+    coordinator.generation = -1
+    assert place() == Place(NO_GENERATION, "me")
     app.consumer._thread = None
     assert place() == Place(NO_GENERATION, "")
 
