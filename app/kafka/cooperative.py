@@ -39,6 +39,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
     unbroken = False
     """Whether the partitions that this assignment has in common with the one before have been held throughout."""
     _joined = -1
+    _stopped = False
 
     @property
     def cooperative(self) -> bool:
@@ -63,9 +64,14 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     async def _on_join_prepare(self, previous_assignment: Any) -> None:
         if self.cooperative:
+            self._stopped = False
             self._group_subscription = None
         else:
-            await super()._on_join_prepare(previous_assignment)
+            await self._stop(previous_assignment)
+
+    async def _stop(self, previous_assignment: Any) -> None:
+        self._stopped = True
+        await super()._on_join_prepare(previous_assignment)
 
     async def _do_rejoin_group(self, subscription: Any) -> bool:
         self._joined = self.generation if self.cooperative else -1
@@ -80,9 +86,10 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         self, generation: int, member_id: str, protocol: str, member_assignment_bytes: bytes
     ) -> None:
         missed = self._joined not in (generation - 1, generation)
-        if missed and not self._subscription.reassignment_in_progress:
-            await super()._on_join_prepare(self._subscription.subscription.assignment)
-        self.unbroken = not self._subscription.reassignment_in_progress
+        subscribed_anew = self._subscription.reassignment_in_progress
+        if not self._stopped and (missed or subscribed_anew):
+            await self._stop(self._subscription.subscription.assignment)
+        self.unbroken = not self._stopped
         await super()._on_join_complete(generation, member_id, protocol, member_assignment_bytes)
 
     async def _maybe_leave_group(self) -> None:

@@ -58,8 +58,8 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     def join(self, generation: int) -> None:
         """This worker joins the group again; generation: that in which it was a member last, -1: it is none."""
         self._joined = generation
-        if generation < 0:
-            self.let_go(self._held)
+        if generation < 0:  # it still says what it has had, and is likely to get that again
+            self._held = frozenset()
 
     def let_go(self, partitions: Iterable[TP]) -> None:
         """This worker holds these no more, and says so when it joins next."""
