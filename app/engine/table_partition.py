@@ -88,7 +88,7 @@ class TablePartition:
     @property
     def unfinished(self) -> bool:
         """Whether merges or closes are left that need another checkpoint, even if no event comes."""
-        return bool(self.stacks.builds) or any(self._closable(self.stacks, self.meta.watermark))
+        return bool(self.stacks.builds or self._closable(self.stacks, self.meta.watermark))
 
     def apply(self, change: Change) -> None:
         """Make a committed change the state."""

@@ -98,6 +98,16 @@ def test_a_restart_between_two_slices_of_a_close_keeps_what_came_with_its_beginn
     bench.close()
 
 
+def test_a_window_that_must_wait_for_its_close_is_not_forgotten_even_at_time_0() -> None:
+    item = table("sales", ("shop",), Tumbling(10, 0, 0))
+    bench = Workbench([item], 3, sizes=Sizes(merge_bytes_max=1))
+    for number in range(3):
+        bench.send(number, [(0, Sale(shop="a")), (50, Sale(shop="b"))])
+    bench.settle()
+    assert len(bench.derived(item)) == 3
+    bench.close()
+
+
 def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:
     """Not even of the run that the small ones have become in this very checkpoint."""
     item = table("sales", ("shop",), tumbling(1000))
