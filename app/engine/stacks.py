@@ -9,7 +9,7 @@ forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -183,11 +183,12 @@ class StackUpdate:
                     yield merged
 
     def sweep(self) -> None:
-        """Begin to merge all runs, where no merge is under way, so that dead rows are dropped."""
+        """Begin to merge all runs, so that dead rows are dropped; unless a merge that does so is under way."""
         for pane, runs in self.stacks.runs.items():
-            if pane not in self.stacks.builds:
-                top = max(run.level for run in runs)
-                self._begin(pane, min(top + 1, _LEVEL_MAX), runs)
+            build = self.stacks.builds.get(pane)
+            if build is None or build.dead_to is msgspec.UNSET:
+                self._abandon(pane)
+                self._begin_whole(pane, runs)
 
     def forget(self, pane: int) -> None:
         """Drop a closed window."""
@@ -213,15 +214,18 @@ class StackUpdate:
         total = sum(run.size for run in runs)
         if total <= self._sizes.slice_bytes:
             return
-        top = max(run.level for run in runs)
         if total >= 2 * max(run.size for run in runs):
-            self._begin(pane, min(top + 1, _LEVEL_MAX), runs)  # a name that no source has
+            self._begin_whole(pane, runs)
             return
         for level in sorted({run.level for run in runs}):
             same = self._free(pane, level)
             if len(same) >= self._sizes.fan_in:
                 self._begin(pane, min(level + 1, _LEVEL_MAX), same)
                 return
+
+    def _begin_whole(self, pane: int, runs: Sequence[Run]) -> None:
+        top = max(run.level for run in runs)
+        self._begin(pane, min(top + 1, _LEVEL_MAX), runs)  # a name that no source has
 
     def _begin(self, pane: int, level: int, sources: Iterable[Run]) -> None:
         names = tuple((run.level, run.sequence) for run in sources)
@@ -232,7 +236,7 @@ class StackUpdate:
         self.stacks.halves[pane] = Run(level, self._sequence, ())
 
     def _abandon(self, pane: int) -> None:
-        """Give up a merge: the window's close takes its place."""
+        """Give up a merge: the window's close, or the merge of all runs, takes its place."""
         if self.stacks.builds.pop(pane, None) is not None:
             self._delete(pane, [self.stacks.halves.pop(pane)])
 
