@@ -48,8 +48,16 @@ class Store(Protocol):
         """The next changelog offset that the store does not hold yet; None: it holds nothing of use."""
         ...
 
-    def write(self, writes: Iterable[StoreWrite]) -> None:
-        """Apply all changes in one atomic step."""
+    def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
+        """Apply all changes in one atomic step.
+
+        Not `settled`: a crash before `settle` may undo it and all such writes after it, which is cheaper. Nothing
+        else may be written to the same table partition meanwhile.
+        """
+        ...
+
+    def settle(self) -> None:
+        """What was written stays, whatever comes."""
         ...
 
     def clear(self, table: str, partition: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from app.engine.segment import head_bytes
 from app.engine.store import MissingSegmentError, StateRefusedError, StoreWrite
@@ -20,6 +20,12 @@ DAMAGED = "DAMAGED"
 """The file that says why the store cannot be trusted any more."""
 STALE_AFTER_S = 12 * 3600
 """Below the time for which Kafka keeps tombstones (`delete.retention.ms`, 24 hours)."""
+
+
+def _unlogged() -> WriteOptions:
+    options = WriteOptions()
+    options.disable_wal = True
+    return options
 
 
 def _prefix(table: str, partition: int) -> bytes:
@@ -138,8 +144,11 @@ class RocksDBStore:
         offset, written_at_s = _OFFSET.unpack(value)
         return None if self._now() - written_at_s > STALE_AFTER_S else int(offset)
 
-    def write(self, writes: Iterable[StoreWrite]) -> None:
-        """Apply all changes in one atomic step."""
+    def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
+        """Apply all changes in one atomic step; those that are not `settled` pass the write-ahead log by.
+
+        RocksDB flushes in the order of the writes: what a crash leaves is as of one of them.
+        """
         batch = WriteBatch(raw_mode=True)
         for item in writes:
             prefix = _prefix(item.table, item.partition)
@@ -153,7 +162,12 @@ class RocksDBStore:
                 entry = _OFFSET.pack(item.changelog_offset, int(self._now()))
                 batch.put(prefix + _OFFSET_KEY, entry)
         with self._told():
-            self._db.write(batch)
+            self._db.write(batch, None if settled else _unlogged())
+
+    def settle(self) -> None:
+        """Flush what has passed the write-ahead log by."""
+        with self._told():
+            self._db.flush()
 
     def clear(self, table: str, partition: int) -> None:
         """Forget a table partition."""
