@@ -16,10 +16,12 @@ from app.kafka.offsets import PartitionEnds
 log = structlog.get_logger(__name__)
 
 _WRITE_BYTES = 8 << 20
-"""Of one write to the store. Segments that are replaced within it are never written."""
+"""Of one write to the store. A segment that is replaced within it is never written."""
 _QUEUE_KB = 32 << 10
 """What is read ahead."""
 _FETCH_BYTES = 4 << 20
+_OWN_MARKER = 1
+"""The commit marker that ends the last transaction that the store holds; with nothing else, nobody has written."""
 
 
 class RestoreError(RuntimeError):
@@ -94,16 +96,19 @@ class ChangelogRestore:
             (names.changelog_topic(self._app_id, table), number): (table, number)
             for table, number in parts
         }
+        store = self._store
         for here, high in self._ends_of.ends(topics).items():
             table, partition = topics[here]
-            held = self._store.changelog_offset(table, partition)
+            held = store.changelog_offset(table, partition)
             if held is not None and held > high:
                 log.warning(
                     "restore.store_ahead", table=table, partition=partition, held=held, end=high
                 )
                 held = None  # the changelog was made anew: what is here is not its state
+            elif held is not None and high - held > _OWN_MARKER and store.stale(table, partition):
+                held = None  # tombstones of that time may be gone, and replaced segments would come back
             if held is None:
-                self._store.clear(table, partition)
+                store.clear(table, partition)
             if (held or 0) < high:
                 spans[(table, partition)] = (held or 0, high)
         return spans
@@ -126,6 +131,7 @@ class ChangelogRestore:
                 if _is_end(message):
                     if message.offset() >= ends.get(here, 0):
                         write.changelog_offset = message.offset()
+                        self._progress.advance(*here, message.offset(), 0)
                         ends.pop(here, None)
                     continue
                 progress_at = time.monotonic()
@@ -160,4 +166,4 @@ def _take(message: Message, write: StoreWrite) -> int:
         write.deletes.append(key)
     else:
         write.puts[key] = value
-    return len(value or b"") - len(before or b"")
+    return len(key) + len(value or b"") - len(before or b"")

@@ -44,6 +44,10 @@ class MemoryStore:
         """The next changelog offset that the store does not hold yet; None: it holds nothing."""
         return self._part(table, partition).changelog_offset
 
+    def stale(self, table: str, partition: int) -> bool:
+        """It is never left alone for long."""
+        return False
+
     def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
         """Apply all changes in one step."""
         for item in list(writes):
