@@ -15,7 +15,8 @@ CHECKS = {
     "lint": ("ruff", "check", "."),
     "types": ("mypy",),
     "imports": ("lint-imports",),
-    "tests": ("pytest",),
+    # the tests on a broker mostly wait, the others mostly compute: two at a time take little more than half
+    "tests": ("pytest", "-n", "2", "--maxschedchunk", "1", "-p", "no:benchmark"),
 }
 
 
