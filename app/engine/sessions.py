@@ -35,6 +35,10 @@ class Sessions:
         self._window = Unwindowed(ttl_ms)
         self._keys = list(keys)
 
+    def several(self, first: pl.Series, last: pl.Series) -> bool:
+        """Whether some of these rows may be of different sessions of one key; False: surely none are."""
+        return bool(len(first) and first.max() - last.min() >= self._ttl_ms)  # type: ignore[operator]
+
     def events(self, frame: pl.DataFrame, reduce: Sequence[pl.Expr]) -> pl.DataFrame:
         """Reduce events to one row per key and session."""
         return self._grouped(frame, reduce, pl.col(TIME), pl.col(TIME))
@@ -50,7 +54,7 @@ class Sessions:
         grouped = frame.group_by(self._keys).agg(*reduce, apart)
         far = pl.col(_APART) >= self._ttl_ms
         split = grouped.filter(far)
-        if split.is_empty():  # the usual case: no two parts of a key are as far apart as that
+        if split.is_empty():  # no two parts of a key are as far apart as that
             return grouped.drop(_APART)
         rows = frame.join(split, on=self._keys, how="semi", nulls_equal=True).sort(first)
         begins = first - last.cum_max().shift(1) >= self._ttl_ms

@@ -17,7 +17,7 @@ from app.engine.batch_columns import TIME
 from app.engine.duration import milliseconds
 from app.engine.partials import merge_partials
 from app.engine.reads import TableReads
-from app.engine.sessions import Sessions
+from app.engine.sessions import FIRST, LAST, Sessions
 from app.engine.windows import Unwindowed, Window
 from app.events.event import Event, event_type, optional, schema
 
@@ -188,9 +188,9 @@ class Table:
 
         frame: the source's fields and `_time` (ms). Gives `_pane`, the keys, `_events` and the partial columns.
         """
-        if self.sessions:
-            return self._only_pane(self.sessions.events(frame, self._partial))
         times = frame[TIME]
+        if self.sessions and self.sessions.several(times, times):
+            return self._only_pane(self.sessions.events(frame, self._partial))
         first, last = self.windowing.pane_of(times.min()), self.windowing.pane_of(times.max())  # type: ignore[arg-type]
         if first == last:  # the usual case: one window, so that only the key needs grouping
             grouped = frame.group_by(self._keys).agg(self._partial)
@@ -204,9 +204,10 @@ class Table:
 
         At least one frame must be given.
         """
-        if self.sessions:
-            return self._only_pane(self.sessions.partials(pl.concat(partials), self._merge))
-        return merge_partials(pl.concat(partials), [PANE, *self._keys], self._merge)
+        stacked = pl.concat(partials)
+        if self.sessions and self.sessions.several(stacked[FIRST], stacked[LAST]):
+            return self._only_pane(self.sessions.partials(stacked, self._merge))
+        return merge_partials(stacked, [PANE, *self._keys], self._merge)
 
     def _only_pane(self, grouped: pl.DataFrame) -> pl.DataFrame:
         return grouped.select(pl.lit(0, pl.Int64).alias(PANE), pl.all())

@@ -195,7 +195,6 @@ def test_state_and_changelog_stay_bounded_with_ever_new_keys(
         assert len(bench.rows(item)) == min(time * keys_per_ttl // ttl + 1, keys_per_ttl)
         held.append(rows_held(bench, item))
     assert max(held) <= 4 * keys_per_ttl, "no row is kept for more than three times its life"
-    assert max(held[-60:]) <= max(held[:60])
     (part,) = bench.worker.processor.partitions_of(item.name)
     live = {key for key in bench.live_changelog(item, 0) if key != META_KEY}
     assert live == set(bench.store.heads(item.name, 0)) - {META_KEY}

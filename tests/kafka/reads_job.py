@@ -18,6 +18,7 @@ from tests.kafka.job import Sale  # noqa: E402
 COLUMNS = {"sales": count(), "sum": total("amount")}
 by_user = Table("by_user", source=Sale, by="user", columns=COLUMNS)
 by_amount = Table("by_amount", source=Sale, by="amount", columns=COLUMNS)
+recent = Table("recent", source=Sale, by="amount", ttl="30m", columns=COLUMNS)
 by_country = Table(
     "by_country",
     source=Sale,
@@ -25,7 +26,7 @@ by_country = Table(
     window=tumbling("5s", grace="1s", keep="2h"),
     columns=COLUMNS,
 )
-TABLES = {table.name: table for table in (by_user, by_amount, by_country)}
+TABLES = {table.name: table for table in (by_user, by_amount, recent, by_country)}
 
 app = Headrace(settings, tables=TABLES.values())
 

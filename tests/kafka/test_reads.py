@@ -129,6 +129,9 @@ def test_three_workers_answer_for_each_other(group: Group) -> None:
         sales.flush()
         check_model(group, (0, 1, 2))
 
+    sales.close_windows(PARTITIONS)  # an hour later: a sale of 0 in each partition
+    check_model_of_recent(group, (0, 1, 2))
+
 
 def test_a_worker_that_was_stopped_does_not_answer_from_the_past(group: Group) -> None:
     """It goes on when the others have its partitions, and have read on: it must not give what it still has."""
@@ -194,12 +197,24 @@ def check_while_writing(group: Group, numbers: tuple[int, ...]) -> None:
         before = found
 
 
+def check_model_of_recent(group: Group, numbers: tuple[int, ...]) -> None:
+    """All that came before the last sales is gone, and their key has begun anew."""
+    job = group.job
+    topics = [job.sources[0], f"{job.app_id}.recent.repartition"]
+    job.cluster.wait_for_lag_zero(topics, group.workers[0], timeout_s=WAIT_S)
+    for number in numbers:
+        assert group.scan(number, "recent") == ([[0, PARTITIONS, 0]], {})
+        for key, rows in ((0, 1), (1, 0)):
+            status, body = group.key(number, "recent", str(key))
+            assert (status, body["total"]) == (200, rows)
+
+
 def check_model(group: Group, numbers: tuple[int, ...]) -> None:
     """Everything that was written is read, from whichever worker."""
     job = group.job
     topics = [
         job.sources[0],
-        *(f"{job.app_id}.{name}.repartition" for name in ("by_amount", "by_country")),
+        *(f"{job.app_id}.{name}.repartition" for name in ("by_amount", "recent", "by_country")),
     ]
     job.cluster.wait_for_lag_zero(topics, group.workers[0], timeout_s=WAIT_S)
     written = job.cluster.read_json(job.sources[0])
@@ -219,6 +234,9 @@ def check_model(group: Group, numbers: tuple[int, ...]) -> None:
                 status, body = group.key(number, table, str(key))
                 assert (status, body["whole"], body["missing"]) == (200, True, [])
                 assert [row["sales"] for row in body["rows"]] == [model[key]]
+        rows, missing = group.scan(number, "recent")
+        assert not missing
+        assert {row[0]: row[1] for row in rows} == by_amount
         rows, missing = group.scan(number, "by_country")
         assert not missing
         assert {(row[0], row[2], row[3]): row[4] for row in rows} == windows
