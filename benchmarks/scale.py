@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Scale:
     """Events of each job, seconds of the latency run, and how often each is measured (0: not at this scale).
 
+    read_while_rate: events a second that come while keys are read, half of what the main job must do.
+
     Rounds alternate (main job, peers, main job, ...), so that a ratio compares the same minutes of
     the machine.
     """
@@ -19,9 +21,13 @@ class Scale:
     many_keys: int
     unwindowed_events: int
     unwindowed_keys: int
+    restore_events: int
+    restore_keys: int
     latency_rate: int
     latency_seconds: int
     latency_warm_up_seconds: int
+    reads_per_second: int
+    read_while_rate: int
     rounds: dict[str, int]
 
 
@@ -33,9 +39,13 @@ SCALES = {
         many_keys=1_000_000,
         unwindowed_events=50_000_000,
         unwindowed_keys=10_000_000,
+        restore_events=25_000_000,
+        restore_keys=10_000_000,
         latency_rate=100_000,
         latency_seconds=30,
         latency_warm_up_seconds=5,
+        reads_per_second=5_000,
+        read_while_rate=600_000,
         rounds={
             "main_job": 3,
             "stock_faust": 2,
@@ -43,6 +53,9 @@ SCALES = {
             "latency": 3,
             "high_cardinality": 1,
             "unwindowed": 1,
+            "point_reads": 1,
+            "scale_out": 1,
+            "restore": 1,
         },
     ),
     "quick": Scale(
@@ -52,9 +65,13 @@ SCALES = {
         many_keys=200_000,
         unwindowed_events=2_000_000,
         unwindowed_keys=400_000,
+        restore_events=2_500_000,
+        restore_keys=1_000_000,
         latency_rate=100_000,
         latency_seconds=10,
         latency_warm_up_seconds=5,
+        reads_per_second=5_000,
+        read_while_rate=600_000,
         rounds={
             "main_job": 2,
             "stock_faust": 1,
@@ -62,6 +79,9 @@ SCALES = {
             "latency": 1,
             "high_cardinality": 0,
             "unwindowed": 0,
+            "point_reads": 0,
+            "scale_out": 0,
+            "restore": 1,
         },
     ),
     "tiny": Scale(  # proves that everything works together; its figures mean nothing
@@ -71,9 +91,13 @@ SCALES = {
         many_keys=5_000,
         unwindowed_events=20_000,
         unwindowed_keys=4_000,
+        restore_events=20_000,
+        restore_keys=4_000,
         latency_rate=2_000,
         latency_seconds=2,
         latency_warm_up_seconds=1,
+        reads_per_second=100,
+        read_while_rate=2_000,
         rounds={
             "main_job": 1,
             "stock_faust": 1,
@@ -81,6 +105,9 @@ SCALES = {
             "latency": 1,
             "high_cardinality": 1,
             "unwindowed": 1,
+            "point_reads": 1,
+            "scale_out": 1,
+            "restore": 1,
         },
     ),
 }

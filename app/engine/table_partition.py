@@ -88,7 +88,7 @@ class TablePartition:
     @property
     def unfinished(self) -> bool:
         """Whether merges or closes are left that need another checkpoint, even if no event comes."""
-        return bool(self.stacks.builds) or any(self._closable(self.stacks, self.meta.watermark))
+        return bool(self.stacks.builds or self._closable(self.stacks, self.meta.watermark))
 
     def apply(self, change: Change) -> None:
         """Make a committed change the state."""
@@ -114,7 +114,9 @@ class TablePartition:
         senders.update(news)
         before, sequence = self.meta.watermark, self.meta.sequence + 1
         now = watermark(before, self._expected, senders)
-        update = StackUpdate(self.stacks, self.table, sequence, self._sizes, budget, read)
+        sessions = self.table.sessions
+        dead_to = sessions.dead_to(now) if sessions and now is not None else None
+        update = StackUpdate(self.stacks, self.table, sequence, self._sizes, budget, read, dead_to)
         change = Change(
             self.table, self.partition, update.puts, update.deletes, stacks=update.stacks
         )
@@ -122,6 +124,8 @@ class TablePartition:
         self._close(change, update, deltas, now, budget)
         for pane, delta in deltas.items():
             update.append(pane, delta)
+        if sessions and sessions.sweeps(before, now):
+            update.sweep()
         change.closed += map(self.table.result, update.advance(lambda pane: self._kept(pane, now)))
         self._forget(update, now)
         change.meta = Meta(
@@ -144,6 +148,10 @@ class TablePartition:
         if not partials:
             return {}
         merged = self.table.stack(partials)
+        if self.table.sessions and closed_to is not None and len(merged):
+            merged, late = self.table.sessions.admitted(merged, closed_to)
+            if late is not None and len(late):
+                change.late.append(late)
         if merged.is_empty():
             return {}
         first, last = merged[PANE].min(), merged[PANE].max()

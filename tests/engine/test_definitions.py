@@ -84,6 +84,13 @@ TABLES: list[tuple[dict[str, Any], str]] = [
         "column 'n': where= cannot work: ",
     ),
     (
+        {"ttl": "1h"},
+        "table 'sales': ttl= is for tables without a window=",
+    ),
+    ({"window": None, "ttl": "soon"}, "table 'sales': ttl=: 'soon' is no duration"),
+    ({"window": None, "ttl": 0}, "table 'sales': ttl= must be at least 1ms"),
+    ({"window": None, "ttl": "1h", "emit": Total}, "table 'sales': emit= needs a window="),
+    (
         {"emit": Total, "columns": {"amount": total("price")}},
         "emit=Total has the field 'unknown', which the table does not give; it gives: .*shop, amount",
     ),
@@ -170,19 +177,27 @@ def test_what_is_no_event_type() -> None:
         event_type(Event)
 
 
-def test_another_definition_under_an_old_name() -> None:
-    def table(size: str) -> Table:
-        return Table(
-            "sales", source=Sale, by="shop", window=tumbling(size), columns={"events": count()}
-        )
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"window": tumbling("10s")}, {"window": tumbling("1m")}),
+        ({}, {"ttl": "1h"}),
+        ({"ttl": "1h"}, {"ttl": "2h"}),
+    ],
+)
+def test_another_definition_under_an_old_name(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    def part(kind: dict[str, Any]) -> TablePartition:
+        item = Table("sales", source=Sale, by="shop", columns={"events": count()}, **kind)
+        return TablePartition(item, 0, (0,), Sizes())
 
-    written = TablePartition(table("10s"), 0, (0,), Sizes())
-    change = written.prepare([], {0: Progress(5)}, lambda keys: [], {}, Budget(1))
+    change = part(before).prepare([], {0: Progress(5)}, lambda keys: [], {}, Budget(1))
     assert change is not None
     meta = change.puts[META_KEY]
-    TablePartition(table("10s"), 0, (0,), Sizes()).load({}, meta)
+    part(before).load({}, meta)
     with pytest.raises(StateRefusedError, match="new name"):
-        TablePartition(table("1m"), 0, (0,), Sizes()).load({}, meta)
+        part(after).load({}, meta)
 
 
 def test_state_of_another_version() -> None:
