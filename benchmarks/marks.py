@@ -17,8 +17,9 @@ class Marks(faust.Sensor):
         super().__init__()
         self._reported: set[str] = set()
 
-    def on_rebalance_end(self, app: Any, state: dict[str, Any]) -> None:
-        """The partitions are assigned and their tables restored."""
+    async def watch(self, app: Any) -> None:
+        """Report when the partitions are assigned and their tables restored."""
+        await app.holdings.settled.wait()
         self._once("ready")
 
     def on_stream_event_in(self, tp: Any, offset: int, stream: Any, event: Any) -> None:

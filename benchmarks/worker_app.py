@@ -26,5 +26,11 @@ def new_app() -> Headrace:
     from app.worker import Headrace  # Polars reads its settings when it is imported
 
     app = Headrace(settings)
-    app.sensors.add(Marks())
+    marks = Marks()
+    app.sensors.add(marks)
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def watch() -> None:
+        await marks.watch(app)
+
     return app

@@ -21,7 +21,7 @@ from app.engine.table import Table
 from app.engine.table_partition import Change, TablePartition
 from app.engine.watermark import Progress
 from app.engine.window_close import window_emission
-from app.engine.work import Era, ReadSegments, Staged, TopicPartition, Work
+from app.engine.work import Reading, ReadSegments, Staged, TopicPartition, Work
 from app.events.catalogue import Catalogue
 from app.events.event import Event
 
@@ -63,7 +63,7 @@ class Processor:
         self._committed_times: dict[TopicPartition, Progress] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._closed: frozenset[TopicPartition] = frozenset()
-        self._era = Era({})
+        self._readings: dict[TopicPartition, Reading] = {}
         self._senders: dict[TopicPartition, Sender] = {}
         self._staged = Staged()
 
@@ -98,7 +98,7 @@ class Processor:
         self._partitions = {**self._partitions, **partitions}  # readers may be looking at it
         self._closed -= positions.keys()
         self._positions.update(positions)
-        self._era.next_offsets.update(positions)
+        self._readings.update(_readings(positions))
 
     def close(self, partitions: Iterable[TopicPartition]) -> None:
         """Take no more work of these partitions; what is staged of them stays staged."""
@@ -111,12 +111,11 @@ class Processor:
         self._partitions = {key: item for key, item in self._partitions.items() if key not in owned}
         for here in gone:
             self._positions.pop(here, None)
-            self._era.next_offsets.pop(here, None)
+            self._readings.pop(here, None)
             for table in self.tables.values():
                 if table.topic == here[0]:
                     key = (table.name, here[1])
                     self._committed_times.pop(key, None)
-                    self._era.intakes.pop(key, None)
                     self._senders.pop(key, None)
         self._closed -= gone
 
@@ -126,7 +125,7 @@ class Processor:
     def reset(self, positions: Mapping[TopicPartition, int]) -> None:
         """Drop all that is not committed, and go on from these positions."""
         self._positions = dict(positions)
-        self._era = Era(dict(positions))
+        self._readings = _readings(positions)
         self._senders = {}
         self._staged = Staged()
 
@@ -145,19 +144,20 @@ class Processor:
 
         Raises CorruptRecordBatch when the bytes are damaged; the fetch may then be computed again.
         """
-        era, here = self._era, (fetch.topic, fetch.partition)
-        if here in self._closed or era.next_offsets.get(here) != fetch.start:
+        here = (fetch.topic, fetch.partition)
+        reading = None if here in self._closed else self._readings.get(here)
+        if reading is None or reading.next_offset != fetch.start:
             return None
-        work = (
-            self._receive(fetch, era)
-            if fetch.topic in self._repartition
-            else self._read(fetch, era)
-        )
-        era.next_offsets[here] = fetch.end
+        work = Work(fetch, reading)
+        if fetch.topic in self._repartition:
+            self._receive(work)
+        else:
+            self._read(work)
+        reading.next_offset = fetch.end
         return work
 
-    def _read(self, fetch: Fetch, era: Era) -> Work:
-        work = Work(fetch, era)
+    def _read(self, work: Work) -> None:
+        fetch = work.fetch
         work.decoded = decoded = self._sources[fetch.topic].decode(fetch)
         work.records += decoded.dead_letters
         work.dead_letters = len(decoded.dead_letters)
@@ -166,17 +166,14 @@ class Processor:
             for table in self.tables.values():
                 if table.source is batch.cls and table.fed_by is None:
                     self._take(work, table, batch)
-        return work
 
-    def _receive(self, fetch: Fetch, era: Era) -> Work:
-        work = Work(fetch, era)
-        table = self._repartition[fetch.topic].name
-        for sender, progress, partials in received(parse(fetch, check_crc=True)):
+    def _receive(self, work: Work) -> None:
+        table = self._repartition[work.fetch.topic].name
+        for sender, progress, partials in received(parse(work.fetch, check_crc=True)):
             work.received.append((table, sender, progress, partials))
-        return work
 
     def _take(self, work: Work, table: Table, batch: Batch) -> None:
-        taken = self._intake(work.era, table, batch.partition).take(batch.frame)
+        taken = self._intake(work, table).take(batch.frame)
         work.taken.append((table.name, taken))
         if taken.late is None:
             return
@@ -195,12 +192,12 @@ class Processor:
                 )
             )
 
-    def _intake(self, era: Era, table: Table, partition: int) -> Intake:
-        key = (table.name, partition)
-        if key not in era.intakes:
-            committed = self._committed_times.get(key)
-            era.intakes[key] = Intake(table, committed.time if committed else None)
-        return era.intakes[key]
+    def _intake(self, work: Work, table: Table) -> Intake:
+        intakes = work.reading.intakes
+        if table.name not in intakes:
+            committed = self._committed_times.get((table.name, work.fetch.partition))
+            intakes[table.name] = Intake(table, committed.time if committed else None)
+        return intakes[table.name]
 
     def stage(
         self,
@@ -212,7 +209,7 @@ class Processor:
         """Take the work and what the agents made of it; False: it does not follow on, and is dropped."""
         fetch, staged = work.fetch, self._staged
         here = (fetch.topic, fetch.partition)
-        if work.era is not self._era or self.position(*here) != fetch.start:
+        if work.reading is not self._readings.get(here) or self.position(*here) != fetch.start:
             return False
         self._positions[here] = staged.positions[here] = fetch.end
         self._feed(work, updates)
@@ -244,7 +241,7 @@ class Processor:
                     continue
                 frames = rows.get(table.name)
                 made = pl.concat(frames) if frames else None
-                taken = self._intake(work.era, table, batch.partition).feed(batch.frame, made)
+                taken = self._intake(work, table).feed(batch.frame, made)
                 work.taken.append((table.name, taken))
                 if made is not None and taken.late is not None:
                     self._late_rows(work, table, made[taken.late])
@@ -380,3 +377,7 @@ class Processor:
     def partitions_of(self, table: str) -> list[TablePartition]:
         """The partitions of a table that this worker owns."""
         return [item for (name, _), item in self._partitions.items() if name == table]
+
+
+def _readings(positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, Reading]:
+    return {here: Reading(position) for here, position in positions.items()}

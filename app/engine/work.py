@@ -20,11 +20,14 @@ ReadSegments = Callable[[str, int, list[bytes]], list[bytes]]
 
 
 @dataclass
-class Era:
-    """What computing depends on since the last reset; work of an earlier era is dropped."""
+class Reading:
+    """What computing a partition depends on, from its take-over or the last reset on; intakes: by table.
 
-    next_offsets: dict[TopicPartition, int]
-    intakes: dict[TopicPartition, Intake] = field(default_factory=dict)
+    Work of an earlier reading of the same partition is dropped.
+    """
+
+    next_offset: int
+    intakes: dict[str, Intake] = field(default_factory=dict)
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Work:
     """What one fetch has become: staged as a whole, or dropped as a whole."""
 
     fetch: Fetch
-    era: Era
+    reading: Reading
     events: int = 0
     decoded: Decoded | None = None
     records: list[Record] = field(default_factory=list)

@@ -45,7 +45,7 @@ class Holdings:
         self._changed = asyncio.Event()
         self._settling = asyncio.Lock()
         self.settled = asyncio.Event()
-        """Set while all that is to be held is held."""
+        """Set while all that is to be held is held, and more can come."""
 
     def follow(
         self,
@@ -98,6 +98,7 @@ class Holdings:
 
     async def _warm_up(self) -> None:
         await self._runner.warmed_up()
+        self._note()
         self._say_warm()
 
     def _say_warm(self) -> None:
@@ -148,9 +149,10 @@ class Holdings:
             self._held.pop(here, None)
 
     def _note(self) -> None:
-        restored = not self._still(self._assigned.keys() - self._held.keys())
-        self._runner.restored = self._runner.assigned and restored
-        if self._runner.restored:
+        runner = self._runner
+        missing = self._still(self._assigned.keys() - self._held.keys())
+        runner.restored = runner.assigned and runner.warm and not missing
+        if runner.restored:
             self.settled.set()
         else:
             self.settled.clear()

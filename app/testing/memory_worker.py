@@ -249,12 +249,10 @@ class _Processor(Processor):
                 key = (table.name, number)
                 known = self._staged.stream_times.get(key) or self._committed_times.get(key)
                 if known is None or known.time is None or known.time < time_ms:
-                    self._era.intakes[key] = Intake(table, time_ms)
+                    here = (table.topic, number)
+                    self._readings[here].intakes[table.name] = Intake(table, time_ms)
                     self._staged.stream_times[key] = Progress(time_ms)
-                    here = (
-                        table.topic,
-                        number,
-                    )  # its offset is committed anew, with the time beside it
+                    # its offset is committed anew, with the time beside it
                     self._staged.positions[here] = self._positions[here]
 
 
