@@ -13,7 +13,7 @@ from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import late_event, late_rows
 from app.engine.intake import Intake
-from app.engine.repartition import Sender, received
+from app.engine.repartition import Receiver, Sender
 from app.engine.source import Limits
 from app.engine.sources import sources
 from app.engine.stacks import Budget, Sizes
@@ -52,7 +52,7 @@ class Processor:
             app_id, catalogue, self.tables.values(), agent_types, limits or Limits()
         )
         self._repartition = {
-            names.repartition_topic(app_id, table.name): table
+            names.repartition_topic(app_id, table.name): (table.name, Receiver(table))
             for table in self.tables.values()
             if not table.aligned
         }
@@ -109,7 +109,8 @@ class Processor:
         """A fresh, empty state for one partition of a table, to be loaded and assigned."""
         item = self.tables[table]
         senders = (partition,) if item.aligned else range(self._partition_counts[item.topic])
-        return TablePartition(item, partition, senders, self._sizes)
+        count = self._partition_counts[self.read_topic(item)]
+        return TablePartition(item, partition, senders, count, self._sizes)
 
     def set_partition_counts(self, partition_counts: Mapping[str, int]) -> None:
         """Say how many partitions each topic has."""
@@ -145,8 +146,8 @@ class Processor:
 
     def _receive(self, fetch: Fetch, era: Era) -> Work:
         work = Work(fetch, era)
-        table = self._repartition[fetch.topic].name
-        for sender, progress, partials in received(parse(fetch, check_crc=True)):
+        table, receiver = self._repartition[fetch.topic]
+        for sender, progress, partials in receiver.received(parse(fetch, check_crc=True)):
             work.received.append((table, sender, progress, partials))
         return work
 

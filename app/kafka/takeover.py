@@ -11,7 +11,7 @@ import structlog
 from app.engine import names
 from app.engine.processor import Processor
 from app.engine.store import StateRefusedError, Store
-from app.engine.table_partition import META_KEY, TablePartition
+from app.engine.table_partition import TablePartition
 from app.engine.work import TopicPartition
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.publisher import Publisher
@@ -64,8 +64,9 @@ def take_over(
     tables: dict[TopicPartition, TablePartition] = {}
     for name, number in owned:
         item = tables[(name, number)] = processor.table_partition(name, number)
-        item.load(store.heads(name, number), store.get(name, number, META_KEY))
+        item.load(store)
         _check_positions(item, positions)
+    _tell_migrations(tables.values())
     fresh = first_offsets([here for here in partitions if here not in positions])
     for here, start in log_starts(positions).items():
         if start > positions[here]:  # retention was quicker than the worker
@@ -80,6 +81,19 @@ def take_over(
         records,
         time.monotonic() - started,
     )
+
+
+def _tell_migrations(tables: Iterable[TablePartition]) -> None:
+    """Say, once for each table, that its state takes on another definition with its next checkpoint."""
+    told = {item.table.name: item.migration for item in tables if item.migration}
+    for name, migration in told.items():
+        log.warning(
+            "table.migrated",
+            table=name,
+            added=", ".join(migration.added) or "nothing",
+            dropped=", ".join(migration.dropped) or "nothing",
+            note="an added column counts from now on; faust -A app rebuild counts it from the source",
+        )
 
 
 def _owned_tables(processor: Processor, partitions: set[TopicPartition]) -> list[TopicPartition]:
