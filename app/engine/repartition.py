@@ -41,15 +41,7 @@ class Sender:
 
     def records(self, merged: pl.DataFrame | None, progress: Progress) -> Iterator[Record]:
         """The records of one checkpoint. merged: partials, one row per window and key."""
-        parts: dict[int, pl.DataFrame] = {}
-        if merged is not None and len(merged):
-            target = partitions(self._table.key_text(merged), self._count)
-            parts = {
-                key[0]: part.drop("_partition")
-                for key, part in merged.with_columns(target.alias("_partition"))
-                .partition_by("_partition", as_dict=True)
-                .items()
-            }
+        parts = {} if merged is None else split(self._table, merged, self._count)
         for target_partition in range(self._count):
             part = parts.get(target_partition)
             told = self._told[target_partition]
@@ -76,6 +68,19 @@ class Sender:
             (_DIGESTS, self._digests if value else b""),
         ]
         return Record(self._topic, None, value, headers, partition)
+
+
+def split(table: Table, partials: pl.DataFrame, count: int) -> dict[int, pl.DataFrame]:
+    """The partials of each partition of the table, of so many."""
+    if partials.is_empty():
+        return {}
+    target = partitions(table.key_text(partials), count)
+    return {
+        key[0]: part.drop("_partition")
+        for key, part in partials.with_columns(target.alias("_partition"))
+        .partition_by("_partition", as_dict=True)
+        .items()
+    }
 
 
 class Receiver:

@@ -111,6 +111,11 @@ class TablePartition:
         behind = self._watermark(self._senders()) != meta.watermark  # as a rebuild leaves it
         self._due = behind or self._written != self._definition
 
+    @property
+    def definition_record(self) -> bytes:
+        """The record of the definition that the state takes on."""
+        return msgspec.json.encode(self._definition)
+
     def stream_time(self, sender: int) -> int | None:
         """The committed stream time of a sender (ms)."""
         return self.meta.senders.get(sender, (None, False))[0]
@@ -177,7 +182,7 @@ class TablePartition:
         )
         change.puts[META_KEY] = msgspec.json.encode(change.meta)
         if self._written != self._definition:
-            change.puts[DEFINITION_KEY] = msgspec.json.encode(self._definition)
+            change.puts[DEFINITION_KEY] = self.definition_record
         return change
 
     def _closed_before(self, now: int | None) -> int | None:
