@@ -155,12 +155,8 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.catalogue,
             self.columnar_tables,
             [agent.cls for agent in self.columnar_agents],
-            limits=Limits(settings.event_kb_max << 10, settings.json_depth_max, settings.check_crc),
-            sizes=Sizes(
-                settings.segment_kb_max << 10,
-                settings.segments_per_window_max,
-                settings.checkpoint_merge_mb_max << 20,
-            ),
+            limits=self.limits,
+            sizes=self.sizes,
         )
         topics = self.processor.topics
         transport.columnar.update(topics)
@@ -174,6 +170,22 @@ class Headrace(faust.App):  # type: ignore[misc]
                 acks=False,
             )
             super().agent(source, name=self.engine_name)(self._pump)
+
+    @property
+    def limits(self) -> Limits:
+        """What events may be."""
+        settings = self.settings
+        return Limits(settings.event_kb_max << 10, settings.json_depth_max, settings.check_crc)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the tables' state."""
+        settings = self.settings
+        return Sizes(
+            settings.segment_kb_max << 10,
+            settings.segments_per_window_max,
+            settings.checkpoint_merge_mb_max << 20,
+        )
 
     async def _pump(self, fetches: AsyncIterator[Fetch]) -> None:
         assert self.runner is not None

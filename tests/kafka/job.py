@@ -19,7 +19,8 @@ from tests.kafka.sales import POISON
 settings = load_settings()
 prepare_process(settings)
 
-from app.worker import Headrace  # noqa: E402 - after the process is prepared
+import app.cli.rebuild as _command  # noqa: E402, F401 - after the process is prepared
+from app.worker import Headrace  # noqa: E402
 
 PREFIX = settings.app_id
 
