@@ -42,7 +42,7 @@ from app.kafka.publisher import Publisher
 from app.kafka.purge import Purge
 from app.kafka.runner import Runner
 from app.kafka.surroundings import Pace
-from app.kafka.topics import TopicError, TopicNeed, ensure_topics, needs
+from app.kafka.topics import PartitionsChangedError, TopicError, TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
 from app.settings import Settings
@@ -195,6 +195,8 @@ class Headrace(faust.App):  # type: ignore[misc]
         """Start or find the broker, make the topics, open the state; without them the process ends."""
         try:
             await self._first_start()
+        except PartitionsChangedError as error:
+            _refuse(error)
         except (BrokerError, SlotError, StateRefusedError, TopicError) as error:
             _do_not_start(str(error))
         except OSError as error:
@@ -223,7 +225,17 @@ class Headrace(faust.App):  # type: ignore[misc]
         """Make topics and open the store (blocks)."""
         settings = self.settings
         assert self._slot is not None
-        self._partition_counts = ensure_topics(
+        self._find_topics(servers)
+        self._store = open_store(
+            self._slot.path / "rocksdb",
+            block_cache_mb=settings.rocksdb_block_cache_mb,
+            write_buffer_mb=settings.rocksdb_write_buffer_mb,
+        )
+
+    def _find_topics(self, servers: str) -> None:
+        """Make the topics that are missing, and learn how many partitions each has (blocks)."""
+        settings = self.settings
+        found = ensure_topics(
             servers,
             [
                 *needs(settings.app_id, self.catalogue, self.columnar_tables),
@@ -232,11 +244,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             partitions=settings.topic_partitions,
             replication=settings.topic_replication,
         )
-        self._store = open_store(
-            self._slot.path / "rocksdb",
-            block_cache_mb=settings.rocksdb_block_cache_mb,
-            write_buffer_mb=settings.rocksdb_write_buffer_mb,
-        )
+        self._partition_counts.update(found)
 
     def _ordinary_topics(self) -> list[TopicNeed]:
         """The topics of ordinary Faust agents and tables: made before Faust assigns partitions, so that a
@@ -324,6 +332,11 @@ class Headrace(faust.App):  # type: ignore[misc]
                 app_id=settings.app_id,
                 transactional_id=f"{settings.app_id}-{self._slot.id}",
                 transaction_timeout_ms=settings.transaction_timeout_ms,
+                partitions_fixed={
+                    table.topic: self._partition_counts[table.topic]
+                    for table in self.columnar_tables
+                    if table.aligned
+                },
             ),
             ChangelogRestore(servers, settings.app_id, self._store, timeout_s=2 * timeout_s),
             self.columnar_agents,
@@ -381,9 +394,18 @@ class Headrace(faust.App):  # type: ignore[misc]
             if tp.topic in transport.columnar
         }
         try:
+            await self._count_partitions()
             await self.runner.assign(mine, self._partition_counts)
         except StateRefusedError as error:
             _refuse(error)
+
+    async def _count_partitions(self) -> None:
+        """A topic may have got partitions since; the watermarks of the tables on it wait for these, too."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(None, self._find_topics, self.bootstrap_servers)
+        except TopicError as error:  # Kafka is away: what comes next waits for it
+            log.warning("topics.not_counted", reason=str(error))
 
     async def _fatal(self, error: BaseException) -> None:
         """Nothing can go on after this."""

@@ -328,7 +328,7 @@ class Processor:
                 table,
                 names.repartition_topic(self.app_id, table.name),
                 key[1],
-                self._partition_counts[table.topic],
+                self._partition_counts[self.read_topic(table)],
                 self._sizes.segment_bytes_max,
             )
         checkpoint.records += sender.records(table.stack(partials) if partials else None, progress)

@@ -115,5 +115,6 @@ def _check_positions(item: TablePartition, committed: Mapping[TopicPartition, in
         if known is not None and position > known:
             raise StateAheadError(
                 f"table {item.table.name!r}, partition {item.partition}: its state holds {here} up to {position}, "
-                f"but the group has committed only {known}; the offsets were reset by hand: give the table a new name"
+                f"but the group has committed only {known}; the offsets were reset by hand: rebuild the table from its "
+                f"source (faust -A app rebuild {item.table.name}), or give it a new name"
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from app.engine.aggregates import count, maximum, total
+from app.engine.aggregates import count, maximum, minimum, total
 from app.engine.table import Table
 from app.engine.windows import tumbling
 from app.events.event import Event
@@ -78,11 +78,17 @@ country_totals = Table(
     source=Sale,
     by="country",
     window=WINDOW,
-    columns={"sales": count(), "amount": total("amount")},
+    columns={
+        "sales": count(),
+        "amount": total("amount"),
+        **({"smallest": minimum("amount")} if os.environ.get("TEST_MORE_COLUMNS") else {}),
+    },
     emit=CountryTotal,
 )
 
-app = Headrace(settings, tables=[user_totals, country_totals])
+tables = [user_totals, country_totals]
+chosen = os.environ.get("TEST_TABLES", "user_totals,country_totals").split(",")
+app = Headrace(settings, tables=[table for table in tables if table.name in chosen])
 
 
 @app.agent(Sale)
