@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from collections.abc import Callable
 
 from yarl import URL
 
 from app.engine.committed_reader import CommittedReader
 from app.engine.group_answers import GroupAnswers
+from app.engine.members import Place
 from app.engine.processor import Processor
 from app.engine.reads import TableReads
-from app.kafka.faust_consumer import FaustConsumer
 from app.kafka.group_members import GroupMembers
 from app.settings import Settings
 from app.web.peer_client import PeerClient
@@ -20,12 +20,12 @@ from app.web.peer_client import PeerClient
 class Group:
     """This worker's connections to the others: it asks Kafka who they are, and them for their rows.
 
-    counts: the number of partitions of each topic.
+    place: this worker's own in the group. counts: the number of partitions of each topic.
     """
 
     def __init__(
         self,
-        app: Any,
+        place: Callable[[], Place],
         settings: Settings,
         bootstrap_servers: str,
         processor: Processor,
@@ -33,7 +33,7 @@ class Group:
         counts: dict[str, int],
     ) -> None:
         local = reader.local
-        local.place = FaustConsumer(app).place
+        local.place = place
         timeout_s = settings.peer_timeout_ms / 1000
         self._members = GroupMembers(
             bootstrap_servers, settings.app_id, local.place, timeout_s=timeout_s

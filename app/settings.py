@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     heartbeat_interval_ms: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """How often a worker tells the group that it lives; at most a third of
     `HEADRACE_SESSION_TIMEOUT_MS`."""
+    leave_on_stop: bool = False
+    """A worker that is stopped leaves the group, and the others go on with its partitions at
+    once. Otherwise they wait for it for the session timeout, so that a restart moves nothing."""
 
     fetch_buffer_mb: Annotated[int, Field(ge=4, le=16_384)] = 48
     """Bytes fetched and not yet processed, of all partitions; reading pauses above it."""

@@ -82,10 +82,10 @@ class Vitals:
             for here, position in positions.items()
             if (end := self._ends(here)) is not None
         }
-        if runner.restored:
+        if positions:
             self._set_gauges(lags)
         stall = self._watchdog.observe(
-            assigned=runner.restored, positions=positions, lags=lags, last_error=runner.last_error
+            assigned=bool(positions), positions=positions, lags=lags, last_error=runner.last_error
         )
         if stall is not None:
             _give_up(str(stall))

@@ -31,11 +31,12 @@ from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.group import Group, advertised_host, web_address
-from app.kafka import transport
 from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.changelog import ChangelogRestore
+from app.kafka.columnar_topics import columnar
 from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
+from app.kafka.holdings import Holdings
 from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
 from app.kafka.publisher import Publisher
@@ -111,7 +112,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             "_fetch_min_bytes": _FETCH_BYTES_MIN,
             "_isolation_level": "read_committed",
         }
-        self.on_rebalance_complete.connect(self._on_assigned)
+        self.on_partitions_assigned.connect(self._on_assigned)
         self.on_partitions_revoked.connect(self._on_revoked)
         self.on_before_shutdown.connect(self._on_shutdown)
 
@@ -159,7 +160,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             sizes=self.sizes,
         )
         topics = self.processor.topics
-        transport.columnar.update(topics)
+        columnar.update(topics)
         if topics:
             source = self.topic(
                 *topics,
@@ -225,17 +226,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         """Make topics and open the store (blocks)."""
         settings = self.settings
         assert self._slot is not None
-        self._find_topics(servers)
-        self._store = open_store(
-            self._slot.path / "rocksdb",
-            block_cache_mb=settings.rocksdb_block_cache_mb,
-            write_buffer_mb=settings.rocksdb_write_buffer_mb,
-        )
-
-    def _find_topics(self, servers: str) -> None:
-        """Make the topics that are missing, and learn how many partitions each has (blocks)."""
-        settings = self.settings
-        found = ensure_topics(
+        self._partition_counts = ensure_topics(
             servers,
             [
                 *needs(settings.app_id, self.catalogue, self.columnar_tables),
@@ -244,7 +235,11 @@ class Headrace(faust.App):  # type: ignore[misc]
             partitions=settings.topic_partitions,
             replication=settings.topic_replication,
         )
-        self._partition_counts.update(found)
+        self._store = open_store(
+            self._slot.path / "rocksdb",
+            block_cache_mb=settings.rocksdb_block_cache_mb,
+            write_buffer_mb=settings.rocksdb_write_buffer_mb,
+        )
 
     def _ordinary_topics(self) -> list[TopicNeed]:
         """The topics of ordinary Faust agents and tables: made before Faust assigns partitions, so that a
@@ -255,7 +250,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             for channel in channels
             if isinstance(channel, faust.Topic)
             for name in channel.topics
-            if name not in transport.columnar
+            if name not in columnar
         ]
         changelogs = [table.changelog_topic for table in self.tables.values()]
         compact = {"cleanup.policy": "compact"}
@@ -268,7 +263,10 @@ class Headrace(faust.App):  # type: ignore[misc]
         """Make the runner, on the loop that it will run on."""
         await super().on_start()
         if self.runner is None and not self.client_only and not self.producer_only:
+            self._consumer_control = FaustConsumer(self)
             self.runner = self._new_runner()
+            self.runner.processor.set_partition_counts(self._partition_counts)
+            self.holdings = Holdings(self.runner, self._consumer_control, self._fatal)
             self.reader = CommittedReader(
                 self.processor,
                 self._store,
@@ -276,7 +274,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             )
             self.runner.on_published = self.reader.published
             self._group = Group(
-                self,
+                self._consumer_control.place,
                 self.settings,
                 self.bootstrap_servers,
                 self.processor,
@@ -308,9 +306,16 @@ class Headrace(faust.App):  # type: ignore[misc]
                     page_rows_max=self.settings.web_page_rows_max,
                 )
             metrics.announce_build()
+            self.add_future(self.holdings.run())
             self.add_future(self.runner.run_checkpoints())
             self.add_future(vitals.run())
             self.add_future(self._purge())
+
+    async def on_started_init_extra_services(self) -> None:
+        """The last step before the worker says that it is ready: it is when its tables are restored."""
+        await super().on_started_init_extra_services()
+        if self.runner is not None:
+            await self.wait_for_stopped(self.holdings.settled)
 
     @property
     def web_address(self) -> str:
@@ -340,7 +345,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             ),
             ChangelogRestore(servers, settings.app_id, self._store, timeout_s=2 * timeout_s),
             self.columnar_agents,
-            FaustConsumer(self),
+            self._consumer_control,
             MetricsObserver(names.dead_letter_topic(settings.app_id)),
             Pace(
                 checkpoint_interval_ms=settings.checkpoint_interval_ms,
@@ -350,6 +355,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             ),
             first_offsets=partial(self._first_offsets, ends),
             log_starts=ends.starts,
+            membership_wait_s=settings.session_timeout_ms / 1000,
         )
 
     def _first_offsets(
@@ -382,30 +388,16 @@ class Headrace(faust.App):  # type: ignore[misc]
         end: int | None = self.consumer._thread.last_stable_offset(tp)
         return end
 
-    def restored_positions(self) -> dict[TopicPartition, int]:
-        """Where the consumer has to read on, after a restore."""
-        return {} if self.runner is None else self.runner.positions()
-
-    async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        assert self.runner is not None
-        mine = {
-            (tp.topic, tp.partition)
-            for tp in self.consumer.assignment()
-            if tp.topic in transport.columnar
-        }
-        try:
-            await self._count_partitions()
-            await self.runner.assign(mine, self._partition_counts)
-        except StateRefusedError as error:
-            _refuse(error)
-
-    async def _count_partitions(self) -> None:
-        """A topic may have got partitions since; the watermarks of the tables on it wait for these, too."""
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(None, self._find_topics, self.bootstrap_servers)
-        except TopicError as error:  # Kafka is away: what comes next waits for it
-            log.warning("topics.not_counted", reason=str(error))
+    def _on_assigned(self, _app: Any, assigned: set[TP], **__: Any) -> None:
+        """At once, so that nothing is published between the two steps."""
+        coordinator = self.consumer._thread.coordinator
+        log.info("partitions.assigned", generation=coordinator.generation, partitions=len(assigned))
+        self._consumer_control.joined(coordinator.generation, coordinator.member_id)
+        self.holdings.follow(
+            _columnar(assigned),
+            _columnar(self.assignor.leaving),
+            unbroken=coordinator.unbroken,
+        )
 
     async def _fatal(self, error: BaseException) -> None:
         """Nothing can go on after this."""
@@ -415,14 +407,19 @@ class Headrace(faust.App):  # type: ignore[misc]
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         if self.runner is not None:
-            await self.runner.revoke()
+            await self.holdings.release()
             self.consumer.forget()
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         if self.runner is not None:
+            self.holdings.close()
             await self.runner.close()
             self._store.close()
             await self._group.close()
+
+
+def _columnar(partitions: Iterable[TP]) -> set[TopicPartition]:
+    return {(tp.topic, tp.partition) for tp in partitions if tp.topic in columnar}
 
 
 def _do_not_start(reason: str) -> NoReturn:

@@ -31,7 +31,7 @@ def run_latency(bench: Workbench) -> dict[str, Any]:
     topic = f"{bench.prefix}.steps-{uuid.uuid4().hex[:6]}"  # of this round alone
     bench.topics.create(topic)
     with bench.child("pass-through", WORKER, BENCH_TOPIC=topic) as worker:
-        _await_ready(worker)
+        await_ready(worker)
         derived = f"{worker.environment['HEADRACE_APP_ID']}.passed-on"
         listen = ["-m", "benchmarks.latency_consumer", derived, str(events), str(warm_up_events)]
         send = ["-m", "benchmarks.latency_producer", topic, str(scale.latency_rate), str(seconds)]
@@ -39,7 +39,7 @@ def run_latency(bench: Workbench) -> dict[str, Any]:
             bench.step("latency", events) as step,
             bench.child("latency-consumer", listen) as consumer,
         ):
-            _await_ready(consumer)
+            await_ready(consumer)
             with bench.child("latency-producer", send) as producer:
                 stall, seen = Stall("the latency consumer", SILENCE_S_MAX), {}
                 for seen in consumer.reports(SILENCE_S_MAX):
@@ -83,7 +83,8 @@ def percentile(ages_ms: Sequence[tuple[int, int]], share: float) -> int:
     raise ValueError("no events, no percentile")
 
 
-def _await_ready(child: Child) -> None:
+def await_ready(child: Child) -> None:
+    """Wait until a child says that it is ready."""
     for report in child.reports(SILENCE_S_MAX):
         if "ready" in report:
             return

@@ -100,6 +100,11 @@ class BatchProducer:
                     raise RuntimeError(f"{self._topic}[{partition}]: Kafka's error code {code}")
 
 
+def pool_events(rate: int) -> int:
+    """How many different events there are at such a rate."""
+    return min(POOL_EVENTS, max(rate, 1))
+
+
 async def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
     """Send `rate` events a second in ticks of TICK_S; a late tick is stamped with its real time."""
     client = AIOKafkaClient(bootstrap_servers=servers)
@@ -107,7 +112,7 @@ async def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
     while not (partitions := client.cluster.partitions_for_topic(topic)):
         await client.add_topic(topic)
         await client.force_metadata_update()
-    pool = Pool(min(POOL_EVENTS, max(rate, 1)))
+    pool = Pool(pool_events(rate))
     list(write_batches(pool.stamped(topic, 0, 1, time.time_ns() // 1_000_000), len(partitions)))
     producer = BatchProducer(client, topic)
     per_tick, sent = max(1, round(rate * TICK_S)), 0

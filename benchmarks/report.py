@@ -19,6 +19,8 @@ NAMES = {
     "latency": "latency",
     "high_cardinality": "Headrace, many keys",
     "unwindowed": "Headrace, no windows",
+    "point_reads": "Reads of single keys",
+    "scale_out": "Two workers against one",
 }
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Scale:
     """Events of each job, seconds of the latency run, and how often each is measured (0: not at this scale).
 
+    read_while_rate: events a second that come while keys are read, half of what the main job must do.
+
     Rounds alternate (main job, peers, main job, ...), so that a ratio compares the same minutes of
     the machine.
     """
@@ -22,6 +24,8 @@ class Scale:
     latency_rate: int
     latency_seconds: int
     latency_warm_up_seconds: int
+    reads_per_second: int
+    read_while_rate: int
     rounds: dict[str, int]
 
 
@@ -36,6 +40,8 @@ SCALES = {
         latency_rate=100_000,
         latency_seconds=30,
         latency_warm_up_seconds=5,
+        reads_per_second=5_000,
+        read_while_rate=600_000,
         rounds={
             "main_job": 3,
             "stock_faust": 2,
@@ -43,6 +49,8 @@ SCALES = {
             "latency": 3,
             "high_cardinality": 1,
             "unwindowed": 1,
+            "point_reads": 1,
+            "scale_out": 1,
         },
     ),
     "quick": Scale(
@@ -55,6 +63,8 @@ SCALES = {
         latency_rate=100_000,
         latency_seconds=10,
         latency_warm_up_seconds=5,
+        reads_per_second=5_000,
+        read_while_rate=600_000,
         rounds={
             "main_job": 2,
             "stock_faust": 1,
@@ -62,6 +72,8 @@ SCALES = {
             "latency": 1,
             "high_cardinality": 0,
             "unwindowed": 0,
+            "point_reads": 0,
+            "scale_out": 0,
         },
     ),
     "tiny": Scale(  # proves that everything works together; its figures mean nothing
@@ -74,6 +86,8 @@ SCALES = {
         latency_rate=2_000,
         latency_seconds=2,
         latency_warm_up_seconds=1,
+        reads_per_second=100,
+        read_while_rate=2_000,
         rounds={
             "main_job": 1,
             "stock_faust": 1,
@@ -81,6 +95,8 @@ SCALES = {
             "latency": 1,
             "high_cardinality": 1,
             "unwindowed": 1,
+            "point_reads": 1,
+            "scale_out": 1,
         },
     ),
 }

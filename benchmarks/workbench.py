@@ -79,11 +79,16 @@ class Workbench:
         name = f"{self.prefix}.events-{workload.events}-{workload.keys}"
         if name not in self._written:
             self.topics.create(name, workload.partitions)
-            self._write(name, workload)
+            self.write(name, workload)
+            written = sum(self.topics.ends(name, workload.partitions))
+            expected = workload.events + workload.partitions
+            if written != expected:
+                raise RuntimeError(f"{name} holds {written} events instead of {expected}")
             self._written.add(name)
         return name
 
-    def _write(self, topic: str, workload: Workload) -> None:
+    def write(self, topic: str, workload: Workload) -> None:
+        """Write a workload's events to a topic, by two processes."""
         shares = [range(first, workload.partitions, 2) for first in (0, 1)]
         with self.step("write events", workload.events) as step, ExitStack() as stack:
             size = [topic, str(workload.events), str(workload.keys)]
@@ -99,10 +104,6 @@ class Workbench:
             for writer in writers:
                 for report in writer.reports(WRITE_SILENCE_S_MAX):
                     step.advance(report["done"])
-        written = sum(self.topics.ends(topic, workload.partitions))
-        expected = workload.events + workload.partitions
-        if written != expected:
-            raise RuntimeError(f"{topic} holds {written} events instead of {expected}")
 
 
 @dataclass

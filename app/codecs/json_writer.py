@@ -53,7 +53,7 @@ class _Writer:
     """Writes one frame of plain columns."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
+        self._count = len(frame)
         self._columns = [_column(series) for series in frame.get_columns()]
         labels = [msgspec.json.encode(name) + b":" for name in frame.columns]
         labels = [(b"," if number else b"{") + label for number, label in enumerate(labels)]
@@ -61,26 +61,23 @@ class _Writer:
         self._label_ends = np.cumsum([0, *map(len, labels)], dtype=np.int64)
 
     def texts(self) -> Texts:
-        count = len(self._frame)
+        count = self._count
         start, length = np.empty(count, np.int64), np.empty(count, np.int64)
-        while True:
-            row_bytes = len(self._labels) + 1
-            size = count * row_bytes + sum(column.bytes_max for column in self._columns) + SLACK
-            out = np.empty(size, np.uint8)
-            left = kernel.write_json(
-                self._numbers("kind"),
-                self._numbers("data"),
-                self._numbers("lengths"),
-                self._numbers("nulls"),
-                self._labels,
-                read_only(self._label_ends),
-                out,
-                start,
-                length,
-            )
-            if left < 0:
-                return Texts.within(out, start, length)
-            self._columns[left] = _raw(self._frame.to_series(left))
+        row_bytes = len(self._labels) + 1
+        size = count * row_bytes + sum(column.bytes_max for column in self._columns) + SLACK
+        out = np.empty(size, np.uint8)
+        kernel.write_json(
+            self._numbers("kind"),
+            self._numbers("data"),
+            self._numbers("lengths"),
+            self._numbers("nulls"),
+            self._labels,
+            read_only(self._label_ends),
+            out,
+            start,
+            length,
+        )
+        return Texts.within(out, start, length)
 
     def _numbers(self, name: str) -> npt.NDArray[np.int64]:
         return read_only(np.array([getattr(column, name) for column in self._columns], np.int64))
@@ -91,7 +88,7 @@ def _column(series: pl.Series) -> _Column:
     if kind == kernel.TEXT:
         texts = Texts.of(series)
         used = int(np.maximum(texts.length, 0).sum())
-        return _texts(texts, kind, kernel.ESCAPED_BYTES_MAX * used + (2 + _NULL_BYTES) * count)
+        return _texts(texts, kernel.ESCAPED_BYTES_MAX * used + (2 + _NULL_BYTES) * count)
     nulls, owners = 0, []
     if series.null_count():
         mask = series.is_null().to_numpy().astype(np.uint8)
@@ -103,21 +100,10 @@ def _column(series: pl.Series) -> _Column:
     )
 
 
-def _raw(series: pl.Series) -> _Column:
-    """A column of floats, written by Polars: with exponents and all digits."""
-    finite = series.is_finite().fill_null(False)
-    texts = (
-        series.cast(pl.String).to_frame("text").select(pl.when(finite).then("text").otherwise(None))
-    )
-    written = Texts.of(texts.to_series())
-    used = int(np.maximum(written.length, 0).sum())
-    return _texts(written, kernel.RAW, used + _NULL_BYTES * len(series))
-
-
-def _texts(texts: Texts, kind: int, bytes_max: int) -> _Column:
+def _texts(texts: Texts, bytes_max: int) -> _Column:
     address, length = np.ascontiguousarray(texts.address), np.ascontiguousarray(texts.length)
     return _Column(
-        kind,
+        kernel.TEXT,
         address.ctypes.data,
         bytes_max,
         lengths=length.ctypes.data,

@@ -8,10 +8,18 @@ from typing import Any, Final
 import numpy as np
 
 from app.codecs.copy_kernel import put
-from app.codecs.kernel import kernel, part
-from app.codecs.words_kernel import load_byte, load_float, load_word, store_byte, store_word
+from app.codecs.kernel import kernel, part, subroutine
+from app.codecs.shortest_decimal_kernel import shortest
+from app.codecs.words_kernel import (
+    leading_zeros,
+    load_byte,
+    load_word,
+    store_byte,
+    store_word,
+    table,
+)
 
-TEXT, RAW, INTEGER, FLOAT, BOOLEAN = range(5)
+TEXT, INTEGER, FLOAT, BOOLEAN = range(4)
 
 INTEGER_BYTES_MAX: Final = 20
 FLOAT_BYTES_MAX: Final = 26
@@ -19,13 +27,19 @@ BOOLEAN_BYTES_MAX: Final = 5
 ESCAPED_BYTES_MAX: Final = 6
 """Of one byte of a text."""
 
-_EXACT_MAX: Final = float(1 << 53)
-_DECIMALS_MAX: Final = 15
+_POINT_MIN, _POINT_MAX = -3, 16  # beyond, a number is written with an exponent, as Python does
+_SIGN: Final = np.uint64(1 << 63)
+_INFINITE: Final = np.uint64(0x7FF << 52)
+_power: Final = table([10**i for i in range(20)])
+_ZEROS: Final = np.uint64(0x3030303030303030)
 _ONES: Final = np.uint64(0x0101010101010101)
 _HIGHS: Final = np.uint64(0x8080808080808080)
 _QUOTES: Final = np.uint64(0x2222222222222222)
 _SLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
 _BLANKS: Final = np.uint64(0x2020202020202020)
+_ZERO: Final = np.uint64(int.from_bytes(b"0.0", "little"))
+_ZERO_POINT: Final = np.uint64(int.from_bytes(b"0.", "little"))
+_POINT_ZERO: Final = np.uint64(int.from_bytes(b".0", "little"))
 _NULL: Final = np.uint64(int.from_bytes(b"null", "little"))
 _TRUE: Final = np.uint64(int.from_bytes(b"true", "little"))
 _FALSE: Final = np.uint64(int.from_bytes(b"false", "little"))
@@ -39,21 +53,46 @@ def _put_word(position: Any, word: Any, length: Any) -> Any:
 
 
 @part
+def _eight_digits(value: Any) -> Any:
+    """The text of a number below 10^8 with eight digits, as a word: fours, pairs, then digits side by side."""
+    fours = value // np.uint64(10_000)
+    word = fours | ((value - fours * np.uint64(10_000)) << np.uint64(32))
+    upper = ((word * np.uint64(10_486)) >> np.uint64(20)) & np.uint64(0x0000007F0000007F)
+    word = upper | ((word - upper * np.uint64(100)) << np.uint64(16))
+    upper = ((word * np.uint64(103)) >> np.uint64(10)) & np.uint64(0x000F000F000F000F)
+    word = upper | ((word - upper * np.uint64(10)) << np.uint64(8))
+    return word | _ZEROS
+
+
+@part
+def _digit_count(value: Any) -> Any:
+    """How many decimal digits a uint64 has."""
+    bits = np.int64(64) - leading_zeros(value | np.uint64(1))
+    least = (bits * np.int64(1233)) >> 12  # floor(bits * log10(2))
+    return least + (np.int64(1) if value >= _power(least) or least == 0 else np.int64(0))
+
+
+@part
 def _put_digits(position: Any, value: Any, least: Any) -> Any:
     """Write a uint64 in decimal with at least so many digits."""
-    count = np.int64(1)
-    rest = value // np.uint64(10)
-    while rest:
-        rest //= np.uint64(10)
-        count += 1
-    count = max(count, least)
-    at = position + count
-    rest = value
-    while at > position:
-        at -= 1
-        store_byte(at, np.uint64(48) + rest % np.uint64(10))
-        rest //= np.uint64(10)
-    return position + count
+    count = max(_digit_count(value), least)
+    if count > 16:
+        unit = np.uint64(10**16)
+        upper = value // unit
+        value -= upper * unit
+        position = _put_word(
+            position, _eight_digits(upper) >> np.uint64(8 * (24 - count)), count - 16
+        )
+        count = np.int64(16)
+    if count > 8:
+        unit = np.uint64(10**8)
+        upper = value // unit
+        value -= upper * unit
+        position = _put_word(
+            position, _eight_digits(upper) >> np.uint64(8 * (16 - count)), count - 8
+        )
+        count = np.int64(8)
+    return _put_word(position, _eight_digits(value) >> np.uint64(8 * (8 - count)), count)
 
 
 @part
@@ -67,34 +106,57 @@ def _put_integer(position: Any, value: Any) -> Any:
 
 
 @part
-def _put_float(position: Any, value: Any, negative: Any) -> Any:
-    """The shortest decimal without an exponent that is read back as this very number.
+def _stripped(digits: Any, power: Any) -> Any:
+    """(digits, power) of the same number without zeros at the end of its digits."""
+    for step, unit in ((8, 10**8), (4, 10**4), (2, 10**2), (1, 10)):
+        shorter = digits // np.uint64(unit)
+        if shorter * np.uint64(unit) == digits:
+            digits = shorter
+            power += step
+    return digits, power
 
-    i / 10^k is rounded correctly where both are exact, as in reading the decimal i * 10^-k (Clinger,
-    1990): so it needs no more than to find the smallest k for which that gives the number back.
-    Returns -1 if there is none, or no finite number.
-    """
-    size = abs(value)
-    if not size < _EXACT_MAX:
-        return np.int64(-1)
-    scale = 1.0
-    decimals = np.int64(0)
-    while True:
-        whole = np.rint(size * scale)
-        if whole >= _EXACT_MAX or decimals > _DECIMALS_MAX:
-            return np.int64(-1)
-        if whole / scale == size:
-            break
-        scale *= 10.0
-        decimals += 1
-    if negative:
+
+@part
+def _put_float(position: Any, bits: Any) -> Any:
+    """The shortest decimal that is read back as this very number; null if it is none."""
+    size = bits & ~_SIGN
+    if size >= _INFINITE:
+        return _put_word(position, _NULL, 4)
+    if bits != size:
         store_byte(position, np.uint64(45))
         position += 1
-    digits = np.uint64(whole)
-    unit = np.uint64(scale)
+    if size == np.uint64(0):
+        return _put_word(position, _ZERO, 3)
+    digits, power = _stripped(*shortest(size))
+    after = _put_digits(position, digits, np.int64(1))
+    count = after - position
+    point = count + power  # so many digits stand before the point
+    if point < _POINT_MIN or point > _POINT_MAX:
+        return _put_scientific(position, digits, count, point - 1)
+    if power >= 0:
+        for _ in range(power):
+            store_byte(after, np.uint64(48))
+            after += 1
+        return _put_word(after, _POINT_ZERO, 2)
+    if point <= 0:
+        position = _put_word(position, _ZERO_POINT, 2)
+        return _put_digits(position, digits, -power)
+    unit = _power(-power)
     position = _put_digits(position, digits // unit, np.int64(1))
     store_byte(position, np.uint64(46))
-    return _put_digits(position + 1, digits % unit, max(decimals, np.int64(1)))
+    return _put_digits(position + 1, digits % unit, -power)
+
+
+@subroutine
+def _put_scientific(position: Any, digits: Any, count: Any, exponent: Any) -> Any:
+    """One digit, the others behind a point, and the exponent."""
+    unit = _power(count - 1)
+    position = _put_digits(position, digits // unit, np.int64(1))
+    if count > 1:
+        store_byte(position, np.uint64(46))
+        position = _put_digits(position + 1, digits % unit, count - 1)
+    store_byte(position, np.uint64(101))
+    return _put_integer(position + 1, exponent)
 
 
 @part
@@ -158,10 +220,9 @@ def write_json(
 ) -> Any:
     """Write one object per row to `out`, and where it is to `start` and `length` (int64[n]).
 
-    Per column (int64[c] each): its kind; the address of its values, of TEXT and RAW of their addresses
-    (int64[n]); the address of their lengths; the address of uint8[n] that tell nulls, or 0. Column c is
-    labelled labels[label_ends[c]:label_ends[c + 1]]. RAW is JSON already.
-    Returns -1, or the column that holds a float that is left to the caller.
+    Per column (int64[c] each): its kind; the address of its values, of TEXT of their addresses (int64[n]);
+    the address of their lengths; the address of uint8[n] that tell nulls, or 0. Column c is labelled
+    labels[label_ends[c]:label_ends[c + 1]].
     """
     base = np.int64(out.ctypes.data)
     names = np.int64(labels.ctypes.data)
@@ -175,23 +236,18 @@ def write_json(
             cell = data[column] + 8 * row
             if nulls[column] != 0 and load_byte(nulls[column] + row):
                 position = _put_word(position, _NULL, 4)
-            elif kind in (TEXT, RAW):
+            elif kind == TEXT:
                 source = np.int64(load_word(cell))
                 size = np.int64(load_word(lengths[column] + 8 * row))
-                if size < 0:
-                    position = _put_word(position, _NULL, 4)
-                elif kind == TEXT:
-                    position = _put_text(position, source, size)
-                else:
-                    position = put(position, source, size)
+                position = (
+                    _put_text(position, source, size)
+                    if size >= 0
+                    else _put_word(position, _NULL, 4)
+                )
             elif kind == INTEGER:
                 position = _put_integer(position, np.int64(load_word(cell)))
             elif kind == FLOAT:
-                negative = load_word(cell) >> np.uint64(63)
-                after = _put_float(position, load_float(cell), negative)
-                if after < 0:
-                    return column
-                position = after
+                position = _put_float(position, load_word(cell))
             elif load_byte(data[column] + row):
                 position = _put_word(position, _TRUE, 4)
             else:
@@ -200,4 +256,3 @@ def write_json(
         position += 1
         start[row] = first - base
         length[row] = position - first
-    return -1

@@ -76,17 +76,6 @@ store_float = _storer(64, types.float64)
 
 
 @intrinsic
-def load_float(typingctx: Any, address: Any) -> Any:
-    """The float64 at an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], ir.DoubleType().as_pointer())
-        return builder.load(pointer, align=1)
-
-    return types.float64(types.intp), codegen
-
-
-@intrinsic
 def trailing_zeros(typingctx: Any, word: Any) -> Any:
     """Zero bits below the lowest one bit of a uint64 that is not 0."""
 

@@ -167,11 +167,11 @@ class CommittedReader:
             return [n for n, head in enumerate(run.heads) if head.low <= high and head.high >= low]
 
         def cut(item: TablePartition) -> list[pl.DataFrame]:
-            frames = []
+            watermark, frames = item.meta.watermark, []
             for frame in self._partials(item, pane, chosen):
                 hashes = key_hashes(frame, definition.by)
                 frames.append(frame.filter((hashes >= low) & (hashes <= high)))
-            return _result(definition, frames)
+            return _result(definition, frames, watermark)
 
         return self._attempt(table, partition, cut)
 
@@ -179,11 +179,12 @@ class CommittedReader:
         self, item: TablePartition, pane: int, chosen: Chosen, keys: pl.DataFrame | None = None
     ) -> list[pl.DataFrame]:
         """The rows of a window, or of some keys in it: one frame, or none."""
+        watermark = item.meta.watermark  # before the runs, so that it is never ahead of them
         partials = self._partials(item, pane, chosen)
         if keys is not None:
             by = item.table.by
             partials = [frame.join(keys, on=by, how="semi", nulls_equal=True) for frame in partials]
-        return _result(item.table, partials)
+        return _result(item.table, partials, watermark)
 
     def _partials(self, item: TablePartition, pane: int, chosen: Chosen) -> list[pl.DataFrame]:
         """The frames of a window's segments. MissingSegmentError: a checkpoint has just replaced one."""
@@ -274,6 +275,13 @@ def _all(run: Run) -> list[int]:
     return list(range(len(run.heads)))
 
 
-def _result(table: Table, partials: list[pl.DataFrame]) -> list[pl.DataFrame]:
+def _result(
+    table: Table, partials: list[pl.DataFrame], watermark: int | None
+) -> list[pl.DataFrame]:
     filled = [frame for frame in partials if len(frame)]
-    return [table.result(table.merge(filled))] if filled else []
+    if not filled:
+        return []
+    merged = table.merge(filled)
+    if table.sessions:
+        merged = table.sessions.visible(merged, watermark)
+    return [table.result(merged)]

@@ -36,6 +36,7 @@ class Definition(msgspec.Struct, frozen=True):
     partitions: int
     key: dict[str, str]
     window_ms: int | None
+    ttl_ms: int | None
     columns: dict[str, Column]
 
     @classmethod
@@ -49,6 +50,7 @@ class Definition(msgspec.Struct, frozen=True):
             partitions,
             {key: str(table.row_schema[key]) for key in table.by},
             table.windowing.size_ms,
+            table.ttl_ms,
             {
                 name: Column(_kind(item, (kinds[part] for part in table.parts[name])))
                 for name, item in table.columns.items()
@@ -81,7 +83,7 @@ class Definition(msgspec.Struct, frozen=True):
 
     def digests(self) -> dict[str, str]:
         """Of each column, and as "" of all else that partials depend on: short texts to compare."""
-        rest = f"{self.source} {self.key} {self.window_ms}"
+        rest = f"{self.source} {self.key} {self.window_ms} {self.ttl_ms}"
         kinds = {"": rest, **{name: column.kind for name, column in self.columns.items()}}
         return {name: hashlib.sha256(text.encode()).hexdigest()[:8] for name, text in kinds.items()}
 
@@ -91,6 +93,8 @@ class Definition(msgspec.Struct, frozen=True):
             yield f"its key was {_words(self.key)} and is {_words(now.key)}"
         if self.window_ms != now.window_ms:
             yield f"its windows were {_size(self.window_ms)} and are {_size(now.window_ms)}"
+        if self.ttl_ms != now.ttl_ms:
+            yield f"its ttl was {_size(self.ttl_ms)} and is {_size(now.ttl_ms)}"
         if self.source != now.source:
             yield f"its source was {self.source} and is {now.source}"
         elif self.repartitioned != now.repartitioned:

@@ -24,8 +24,9 @@ class Intake:
     """Takes the batches of one source partition for one table.
 
     Stream time is the largest event time seen so far in the partition. An event is late when its window
-    had closed (end + grace <= stream time) before it came: a function of the log alone, so that neither
-    the cut into batches nor a restart nor the moment of a checkpoint changes what is late.
+    had closed (end + grace <= stream time), or its time to live was over, before it came: a function of
+    the log alone, so that neither the cut into batches nor a restart nor the moment of a checkpoint
+    changes what is late.
     """
 
     def __init__(self, table: Table, stream_time: int | None) -> None:
@@ -65,10 +66,10 @@ class Intake:
     def _reduce(self, frame: pl.DataFrame, now: int, seen: Callable[[], pl.Series]) -> Taken:
         """Partials of what is not late. seen: the stream time of each row; asked for only if it matters."""
         first: int = frame[TIME].min()  # type: ignore[assignment]
-        if self._window.closes_at(self._window.pane_of(first)) > now:
+        if self._window.late_at(first) > now:
             return Taken(self._table.partial(frame), now, None)
-        closes = self._window.pane(pl.col(TIME)) + self._window.closes_at(0)
-        late = (frame.select(closes).to_series() <= seen()).fill_null(False)
+        late_at = frame.select(self._window.late_at(pl.col(TIME))).to_series()
+        late = (late_at <= seen()).fill_null(False)
         if not late.any():
             return Taken(self._table.partial(frame), now, None)
         kept = frame.filter(~late)

@@ -17,6 +17,7 @@ from app.engine.repartition import Receiver, Sender
 from app.engine.source import Limits
 from app.engine.sources import sources
 from app.engine.stacks import Budget, Sizes
+from app.engine.store import StateRefusedError
 from app.engine.table import Table
 from app.engine.table_partition import Change, TablePartition
 from app.engine.watermark import Progress
@@ -33,6 +34,8 @@ class Processor:
     `stage` takes the work, `freeze` cuts a checkpoint between two works, `prepare` makes it (in another
     thread), and `commit` makes it the state once its transaction has committed. To abort, `reset` to the
     committed state and read again from the committed positions.
+
+    Partitions come by `add`. To give one up, `close` it, finish or abort what is staged, and `remove` it.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Processor:
         self._partitions: dict[TopicPartition, TablePartition] = {}
         self._committed_times: dict[TopicPartition, Progress] = {}
         self._positions: dict[TopicPartition, int] = {}
+        self._closed: frozenset[TopicPartition] = frozenset()
         self._era = Era({})
         self._senders: dict[TopicPartition, Sender] = {}
         self._staged = Staged()
@@ -70,33 +74,55 @@ class Processor:
         return [*self._sources, *self._repartition]
 
     def position(self, topic: str, partition: int) -> int | None:
-        """The next offset that the engine takes of a partition; None: it does not own it."""
-        return self._positions.get((topic, partition))
+        """The next offset that the engine takes of a partition; None: it takes nothing of it."""
+        here = (topic, partition)
+        return None if here in self._closed else self._positions.get(here)
 
-    def assign(
+    def add(
         self,
         positions: Mapping[TopicPartition, int],
-        partition_counts: Mapping[str, int],
         partitions: Mapping[TopicPartition, TablePartition],
         stream_times: Mapping[TopicPartition, Mapping[str, int]],
     ) -> None:
-        """Take over the committed state of all partitions that this worker owns from now on.
+        """Take over the committed state of partitions; those that are there go on meanwhile.
 
-        positions: next offset per (topic, partition). partition_counts: of each topic that is read.
-        partitions: state per (table, partition). stream_times: per (topic, partition), the time (ms) that
-        was committed for each table that is repartitioned.
+        positions: next offset per (topic, partition). partitions: state per (table, partition).
+        stream_times: per (topic, partition), the time (ms) that was committed for each table that is
+        repartitioned.
         """
-        self._partition_counts = dict(partition_counts)
-        self._partitions = dict(partitions)
-        self._committed_times = {
-            (name, number): Progress(time)
-            for (_, number), times in stream_times.items()
-            for name, time in times.items()
-        }
-        for (name, number), item in self._partitions.items():
+        for (_, number), times in stream_times.items():
+            for name, time in times.items():
+                self._committed_times[(name, number)] = Progress(time)
+        for (name, number), item in partitions.items():
             if item.table.aligned:
                 self._committed_times[(name, number)] = Progress(item.stream_time(number))
-        self.reset(positions)
+        self._partitions = {**self._partitions, **partitions}  # readers may be looking at it
+        self._closed -= positions.keys()
+        self._positions.update(positions)
+        self._era.next_offsets.update(positions)
+
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take no more work of these partitions; what is staged of them stays staged."""
+        self._closed |= frozenset(partitions)
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions that have been closed, and of which nothing is staged any more."""
+        gone = set(partitions)
+        owned = {key for key in self._partitions if self._read_here(*key) in gone}
+        self._partitions = {key: item for key, item in self._partitions.items() if key not in owned}
+        for here in gone:
+            self._positions.pop(here, None)
+            self._era.next_offsets.pop(here, None)
+            for table in self.tables.values():
+                if table.topic == here[0]:
+                    key = (table.name, here[1])
+                    self._committed_times.pop(key, None)
+                    self._era.intakes.pop(key, None)
+                    self._senders.pop(key, None)
+        self._closed -= gone
+
+    def _read_here(self, table: str, partition: int) -> TopicPartition:
+        return (self.read_topic(self.tables[table]), partition)
 
     def reset(self, positions: Mapping[TopicPartition, int]) -> None:
         """Drop all that is not committed, and go on from these positions."""
@@ -112,6 +138,17 @@ class Processor:
         count = self._partition_counts[self.read_topic(item)]
         return TablePartition(item, partition, senders, count, self._sizes)
 
+    def refuse_new(self, partitions: Iterable[TopicPartition]) -> None:
+        """StateRefusedError: one of these (table, partition)s was not there when the worker started."""
+        for name, number in partitions:
+            topic = self.read_topic(self.tables[name])
+            if number >= self._partition_counts[topic]:
+                raise StateRefusedError(
+                    f"topic {topic} has got partitions, and had {self._partition_counts[topic]}: table {name!r} would "
+                    "find its keys in other partitions than before; give it a new name, under which it counts from "
+                    "then on"
+                )
+
     def set_partition_counts(self, partition_counts: Mapping[str, int]) -> None:
         """Say how many partitions each topic has."""
         self._partition_counts = dict(partition_counts)
@@ -122,7 +159,7 @@ class Processor:
         Raises CorruptRecordBatch when the bytes are damaged; the fetch may then be computed again.
         """
         era, here = self._era, (fetch.topic, fetch.partition)
-        if era.next_offsets.get(here) != fetch.start:
+        if here in self._closed or era.next_offsets.get(here) != fetch.start:
             return None
         work = (
             self._receive(fetch, era)
@@ -188,7 +225,7 @@ class Processor:
         """Take the work and what the agents made of it; False: it does not follow on, and is dropped."""
         fetch, staged = work.fetch, self._staged
         here = (fetch.topic, fetch.partition)
-        if work.era is not self._era or self._positions.get(here) != fetch.start:
+        if work.era is not self._era or self.position(*here) != fetch.start:
             return False
         self._positions[here] = staged.positions[here] = fetch.end
         self._feed(work, updates)

@@ -234,6 +234,8 @@ class Rebuild:
     def _closed_before(self, known: Earlier) -> int | None:
         """The start of the first window that had not been closed; those of another size are told by the time."""
         windowing, watermark = self.table.windowing, known.meta.watermark
+        if not self.table.windowed:
+            return None
         bounds = [] if watermark is None else [windowing.closed_before(watermark)]
         if known.meta.closed_before is not None and known.window_ms == windowing.size_ms:
             bounds.append(known.meta.closed_before)

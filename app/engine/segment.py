@@ -99,6 +99,7 @@ def encode(frame: pl.DataFrame, keys: Sequence[str], bytes_max: int) -> list[byt
 
     ValueError: a single row does not fit.
     """
+    frame = frame.rechunk()
     hashes = key_hashes(frame, keys)
     if frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
         data = _encoded(frame, hashes)

@@ -9,7 +9,7 @@ forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -19,6 +19,7 @@ from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine import segment
 from app.engine.layout import Layout
 from app.engine.segment import Head, Run
+from app.engine.sessions import LAST
 from app.engine.table import Table
 
 _LEVEL_MAX = 254
@@ -59,6 +60,7 @@ class Build(msgspec.Struct, frozen=True):
     """A run in the making, or a window that is being closed (`closes`).
 
     sources: level and sequence of the runs that it replaces. done: the hashes below are dealt with.
+    dead_to: rows of sessions whose last event is not after this time are dropped.
     """
 
     level: int
@@ -66,6 +68,7 @@ class Build(msgspec.Struct, frozen=True):
     sources: tuple[tuple[int, int], ...]
     done: int = 0
     closes: bool = False
+    dead_to: int | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass
@@ -114,7 +117,8 @@ class Stacks:
 class StackUpdate:
     """What one checkpoint does to the stacks of a table partition; `stacks` is how they are then.
 
-    `read` gives committed segments. Nothing holds before the transaction has committed.
+    `read` gives committed segments. dead_to: rows of sessions that end until then may be dropped.
+    Nothing holds before the transaction has committed.
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class StackUpdate:
         sizes: Sizes,
         budget: Budget,
         read: ReadSegments,
+        dead_to: int | None = None,
     ) -> None:
         self.puts: dict[bytes, bytes] = {}
         self.deletes: list[bytes] = []
@@ -141,6 +146,7 @@ class StackUpdate:
         self._sizes = sizes
         self._budget = budget
         self._read = read
+        self._dead_to = dead_to
 
     def append(self, pane: int, delta: pl.DataFrame) -> None:
         """Add a delta; runs of one size class that are small are merged with it at once."""
@@ -179,6 +185,14 @@ class StackUpdate:
                 if build.closes and merged is not None:
                     yield merged
 
+    def sweep(self) -> None:
+        """Begin to merge all runs, so that dead rows are dropped; unless a merge that does so is under way."""
+        for pane, runs in self.stacks.runs.items():
+            build = self.stacks.builds.get(pane)
+            if build is None or build.dead_to is msgspec.UNSET:
+                self._abandon(pane)
+                self._begin_whole(pane, runs)
+
     def forget(self, pane: int) -> None:
         """Drop a closed window."""
         self.stacks.closed -= {pane}
@@ -203,9 +217,8 @@ class StackUpdate:
         total = sum(run.size for run in runs)
         if total <= self._sizes.slice_bytes:
             return
-        top = max(run.level for run in runs)
         if total >= 2 * max(run.size for run in runs):
-            self._begin(pane, min(top + 1, _LEVEL_MAX), runs)  # a name that no source has
+            self._begin_whole(pane, runs)
             return
         for level in sorted({run.level for run in runs}):
             same = self._free(pane, level)
@@ -213,13 +226,20 @@ class StackUpdate:
                 self._begin(pane, min(level + 1, _LEVEL_MAX), same)
                 return
 
+    def _begin_whole(self, pane: int, runs: Sequence[Run]) -> None:
+        top = max(run.level for run in runs)
+        self._begin(pane, min(top + 1, _LEVEL_MAX), runs)  # a name that no source has
+
     def _begin(self, pane: int, level: int, sources: Iterable[Run]) -> None:
         names = tuple((run.level, run.sequence) for run in sources)
-        self.stacks.builds[pane] = Build(level, self._sequence, names)
+        # only where all runs are merged is it sure that no other one continues a session that looks dead
+        drops = self._dead_to is not None and len(names) == len(self.stacks.runs[pane])
+        dead_to = self._dead_to if drops and self._dead_to is not None else msgspec.UNSET
+        self.stacks.builds[pane] = Build(level, self._sequence, names, dead_to=dead_to)
         self.stacks.halves[pane] = Run(level, self._sequence, ())
 
     def _abandon(self, pane: int) -> None:
-        """Give up a merge: the window's close takes its place."""
+        """Give up a merge: the window's close, or the merge of all runs, takes its place."""
         if self.stacks.builds.pop(pane, None) is not None:
             self._delete(pane, [self.stacks.halves.pop(pane)])
 
@@ -238,7 +258,9 @@ class StackUpdate:
         self._budget.take(max(total // max(slices, 1), 1))
         frames = [frame for run in sources for frame in self._within(pane, run, low, high)]
         merged = self._table.merge(frames) if frames else None
-        if merged is not None and not build.closes:
+        if merged is not None and build.dead_to is not msgspec.UNSET:
+            merged = merged.filter(pl.col(LAST) > build.dead_to)
+        if merged is not None and len(merged) and not build.closes:
             run = self._written(pane, build.level, build.sequence, merged, self.stacks.halves[pane])
             self.stacks.halves[pane] = run
         if high < HASH_MAX:

@@ -13,7 +13,10 @@ import polars as pl
 
 from app.engine.aggregates import EVENTS, Aggregate
 from app.engine.batch_columns import OFFSET, TIME
+from app.engine.duration import milliseconds
+from app.engine.partials import merge_partials
 from app.engine.reads import TableReads
+from app.engine.sessions import Sessions
 from app.engine.windows import Unwindowed, Window
 from app.events.event import Event, event_type, optional, schema
 
@@ -40,7 +43,9 @@ class Table:
     name:    durable: the changelog and other topics are named after it.
     source:  the event type that feeds it; its agent comes with the table.
     by:      the key, one or several fields of the source.
-    window:  such as tumbling("1m", grace="10s"); without one there is one row per key, for good.
+    window:  such as tumbling("1m", grace="10s"); without one there is one row per key.
+    ttl:     such as "1h": a key without a window is gone when the watermark is so far behind its last
+             event, and begins anew with its next; None: it is kept for good.
     columns: name to aggregate.
     emit:    an event type that is emitted per key when a window closes; its fields are taken by name
              from the key, the columns, window_start and window_end (ms).
@@ -58,6 +63,7 @@ class Table:
         by: str | Sequence[str],
         columns: Mapping[str, Aggregate],
         window: Window | None = None,
+        ttl: str | int | None = None,
         emit: type[Event] | None = None,
         fed_by: type[Event] | None = None,
         description: str = "",
@@ -65,7 +71,8 @@ class Table:
         self.name = name
         self.source = source
         self.by = (by,) if isinstance(by, str) else tuple(by)
-        self.windowing: Window = window or Unwindowed()
+        self.ttl_ms = self._ttl_ms(ttl, window)
+        self.windowing: Window = window or Unwindowed(self.ttl_ms)
         self.columns = dict(columns)
         self.emit = emit
         self.fed_by = fed_by
@@ -75,6 +82,7 @@ class Table:
         self._check()
         source_schema = schema(source)
         self._keys = list(self.by)
+        self.sessions = None if self.ttl_ms is None else Sessions(self.ttl_ms, self._keys)
         self._partial = [pl.len().cast(pl.Int64).alias(EVENTS)]
         self._merge = [pl.col(EVENTS).sum()]
         self.parts: dict[str, list[str]] = {}
@@ -83,6 +91,9 @@ class Table:
             self.parts[column] = [expression.meta.output_name() for expression in partial]
             self._partial += partial
             self._merge += aggregate.merge(column)
+        if self.sessions:
+            self._partial += self.sessions.partial
+            self._merge += self.sessions.merge
         self.row_schema = {
             **({WINDOW_START: pl.Int64(), WINDOW_END: pl.Int64()} if self.windowed else {}),
             **{key: source_schema[key] for key in self.by},
@@ -182,10 +193,12 @@ class Table:
         )
 
     def partial(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Reduce events to one row per window and key.
+        """Reduce events to one row per window and key; with a ttl, per key and session.
 
         frame: the source's fields and `_time` (ms). Gives `_pane`, the keys, `_events` and the partial columns.
         """
+        if self.sessions:
+            return self._only_pane(self.sessions.events(frame, self._partial))
         times = frame[TIME]
         first, last = self.windowing.pane_of(times.min()), self.windowing.pane_of(times.max())  # type: ignore[arg-type]
         if first == last:  # the usual case: one window, so that only the key needs grouping
@@ -196,8 +209,16 @@ class Table:
         )
 
     def merge(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        """Reduce partials to one row per window and key. At least one frame must be given."""
-        return pl.concat(partials).group_by(PANE, *self._keys).agg(self._merge)
+        """Reduce partials to one row per window and key; with a ttl, per key and session.
+
+        At least one frame must be given.
+        """
+        if self.sessions:
+            return self._only_pane(self.sessions.partials(pl.concat(partials), self._merge))
+        return merge_partials(pl.concat(partials), [PANE, *self._keys], self._merge)
+
+    def _only_pane(self, grouped: pl.DataFrame) -> pl.DataFrame:
+        return grouped.select(pl.lit(0, pl.Int64).alias(PANE), pl.all())
 
     def stack(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """The partials as one frame, merged unless nearly all their keys differ, which would be for nothing."""
@@ -265,6 +286,21 @@ class Table:
             raise self._error(
                 "columns= is empty; give at least one aggregate, as in {'events': count()}"
             )
+
+    def _ttl_ms(self, ttl: str | int | None, window: Window | None) -> int | None:
+        if ttl is None:
+            return None
+        if window is not None:
+            raise self._error(
+                "ttl= is for tables without a window=; how long a closed window is kept says its keep="
+            )
+        try:
+            ttl_ms = milliseconds(ttl)
+        except ValueError as error:
+            raise self._error(f"ttl=: {error}") from None
+        if ttl_ms < 1:
+            raise self._error("ttl= must be at least 1ms")
+        return ttl_ms
 
     def _check_condition(
         self, column: str, where: pl.Expr | None, fields: Mapping[str, pl.DataType]

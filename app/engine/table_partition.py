@@ -137,7 +137,8 @@ class TablePartition:
         return {sender: Progress(*entry) for sender, entry in self.meta.senders.items()}
 
     def _watermark(self, senders: Mapping[int, Progress]) -> int | None:
-        return watermark(self.meta.watermark, self._expected, senders)
+        # of those that the topic has got since, those that have been heard of count too
+        return watermark(self.meta.watermark, {*self._expected, *senders}, senders)
 
     def prepare(
         self,
@@ -156,18 +157,23 @@ class TablePartition:
         if not partials and not news and not self.unfinished:
             return None
         senders.update(news)
-        sequence, now = self.meta.sequence + 1, self._watermark(senders)
+        before, sequence = self.meta.watermark, self.meta.sequence + 1
+        now = self._watermark(senders)
         closed_before = self._closed_before(now)
+        sessions = self.table.sessions
+        dead_to = sessions.dead_to(now) if sessions and now is not None else None
         update = StackUpdate(
-            self.stacks, self.table, self.layout, sequence, self._sizes, budget, read
+            self.stacks, self.table, self.layout, sequence, self._sizes, budget, read, dead_to
         )
         change = Change(
             self.table, self.partition, update.puts, update.deletes, stacks=update.stacks
         )
-        deltas = self._split(partials, change)
+        deltas = self._split(partials, change, before)
         self._close(change, update, deltas, now, closed_before, budget)
         for pane, delta in deltas.items():
             update.append(pane, delta)
+        if sessions and sessions.sweeps(before, now):
+            update.sweep()
         change.closed += map(self.table.result, update.advance(lambda pane: self._kept(pane, now)))
         self._forget(update, now)
         change.meta = Meta(
@@ -188,16 +194,22 @@ class TablePartition:
     def _closed_before(self, now: int | None) -> int | None:
         """The start of the first window that is open at this watermark; it never goes back, as when grace grows."""
         before = self.meta.closed_before
-        if now is None:
+        if now is None or not self.table.windowed:
             return before
         closed = self.table.windowing.closed_before(now)
         return closed if before is None else max(before, closed)
 
-    def _split(self, partials: Sequence[pl.DataFrame], change: Change) -> dict[int, pl.DataFrame]:
+    def _split(
+        self, partials: Sequence[pl.DataFrame], change: Change, watermark: int | None
+    ) -> dict[int, pl.DataFrame]:
         """The partials of each window; what came for a closed window is late."""
         if not partials:
             return {}
         merged = self.table.stack(partials)
+        if self.table.sessions and watermark is not None and len(merged):
+            merged, late = self.table.sessions.admitted(merged, watermark)
+            if late is not None and len(late):
+                change.late.append(late)
         if merged.is_empty():
             return {}
         first, last = merged[PANE].min(), merged[PANE].max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 
@@ -34,6 +35,7 @@ class ChangelogRestore:
         self._app_id = app_id
         self._store = store
         self._timeout_s = timeout_s
+        self._ending = threading.Event()
         self._ends_of = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s)
         self._options: dict[str, object] = {
             "bootstrap.servers": bootstrap_servers,
@@ -44,6 +46,10 @@ class ChangelogRestore:
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 20,
         }
+
+    def end(self) -> None:
+        """The worker ends: replay no further. From any thread."""
+        self._ending.set()
 
     def run(self, parts: Iterable[tuple[str, int]]) -> int:
         """Restore these (table, partition)s; gives the number of records read.
@@ -95,6 +101,8 @@ class ChangelogRestore:
         count, size, progress_at = 0, 0, time.monotonic()
         while ends:
             messages = consumer.consume(1000, 0.5)
+            if self._ending.is_set():
+                raise RestoreError("the worker ends")
             if time.monotonic() - progress_at > self._timeout_s:
                 raise RestoreError(
                     f"a transaction on {sorted(ends)} stays open; it ends with its timeout: try again"

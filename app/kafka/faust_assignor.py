@@ -1,51 +1,182 @@
-"""Faust's partition assignor, for workers whose web port may be another one after a restart."""
+"""Faust's partition assignor, for workers that keep their partitions while the group rebalances."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from aiokafka.coordinator.protocol import (
+    ConsumerProtocolMemberAssignment,
+    ConsumerProtocolMemberMetadata,
+)
 from faust.assignor.partition_assignor import PartitionAssignor
+from faust.types import TP
 from yarl import URL
+
+from app.kafka.hand_over import Share, hand_over
+
+Numbers = dict[str, list[int]]
+"""Partitions by topic."""
 
 
 class Assignor(PartitionAssignor):  # type: ignore[misc]
-    """Names a worker by what is stable.
+    """Names a worker by what is stable, and moves partitions cooperatively (see `hand_over`).
 
     A static member that restarts gets its old assignment back, and Faust's assignor ends the consumer when
     the URL in it is not its own. It makes that of the web server's address, which changes when the port is
     taken at the next start.
 
-    The address travels beside the name, in what each member says of itself when it joins: Faust passes over
-    it, and the group tells it to those who ask (`GroupMembers`), also when the member has come back on
-    another port without a rebalance.
+    What else workers tell each other travels beside what Faust's assignor says, and it passes over it: when
+    a worker joins, its web address (the group tells it to those who ask: `GroupMembers`), and what it holds;
+    in its assignment, what it is to let go of, and whether anything is still to come.
+
+    Its methods are called in the consumer's thread, `let_go` in any.
     """
+
+    def __init__(self, app: Any, replicas: int = 0) -> None:
+        super().__init__(app, replicas)
+        self._held: frozenset[TP] = frozenset()
+        self._joined = -1
+        self._forming = -1
+        self._joining: dict[str, Said] = {}
+        self.leaving: frozenset[TP] = frozenset()
+        self._warm = False
+        self.waiting = False
+        """Whether others keep partitions until this worker says that it is warm."""
 
     @property
     def _url(self) -> URL:
         return URL(f"http://{self.app.conf.consumer_group_instance_id}")
 
+    @property
+    def leaves_on_stop(self) -> bool:
+        """Whether this worker gives its place up when it is stopped."""
+        return bool(self.app.settings.leave_on_stop)
+
+    def join(self, generation: int) -> None:
+        """This worker joins the group again; generation: that in which it was a member last, -1: it is none."""
+        self._joined = generation
+        if generation < 0:  # it still says what it has had, and is likely to get that again
+            self._held = frozenset()
+
+    def let_go(self, partitions: Iterable[TP]) -> None:
+        """This worker holds these no more, and says so when it joins next."""
+        gone = set(partitions)
+        self._held -= gone
+        for topic, numbers in self._assignment.actives.items():
+            self._assignment.actives[topic] = [n for n in numbers if TP(topic, n) not in gone]
+
     def metadata(self, topics: set[str]) -> ConsumerProtocolMemberMetadata:
         """What this worker says of itself when it joins the group."""
         said = super().metadata(topics)
-        user_data = {**msgspec.json.decode(said.user_data), "web": self.app.web_address}
+        self._warm = self.app.runner is not None and self.app.runner.warm
+        ours = {
+            "web": self.app.web_address,
+            "held": _numbers(self._held),
+            "joined": self._joined,
+            "warm": self._warm,
+        }
+        user_data = {**msgspec.json.decode(said.user_data), **ours}
         return ConsumerProtocolMemberMetadata(
             said.version, said.subscription, msgspec.json.encode(user_data)
         )
 
+    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
+        """What the group has assigned to this worker."""
+        super().on_assignment(assignment)
+        told = msgspec.json.decode(zlib.decompress(assignment.user_data), type=_Told)
+        self.leaving = frozenset(_partitions(told.leaving))
+        self.waiting = told.coming and not self._warm
+        self._held = frozenset(self.assigned_actives())
+
+    def form(self, generation: int) -> None:
+        """This worker leads the group, and is about to assign its partitions in this generation."""
+        self._forming = generation
+
+    def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
+        self._joining = {member: Said.of(said) for member, said in member_metadata.items()}
+        return super()._perform_assignment(cluster, member_metadata)
+
+    def _protocol_assignments(
+        self, assignments: Any, changelogs: Any, topics: Any, topic_groups: Any
+    ) -> Any:
+        target = {member: _partitions(item.actives) for member, item in assignments.items()}
+        # one that has missed a generation may hold what others have worked on since
+        held = {
+            member: _partitions(said.held)
+            for member, said in self._joining.items()
+            if said.joined == self._forming - 1
+        }
+        cold = [member for member, said in self._joining.items() if not said.warm]
+        shares = hand_over(target, held, cold)
+        for member, share in shares.items():
+            _give(assignments[member], share)
+        answers = super()._protocol_assignments(
+            assignments,
+            self._get_changelog_distribution(assignments),
+            self._get_external_topic_distribution(assignments),
+            topic_groups,
+        )
+        for member, answer in answers.items():
+            said = msgspec.json.decode(zlib.decompress(answer.user_data))
+            said["leaving"] = _numbers(shares[member].leaving)
+            said["coming"] = bool(shares[member].coming)
+            answer.user_data = zlib.compress(msgspec.json.encode(said))
+        return answers
+
+
+def _give(assignment: Any, share: Share) -> None:
+    """Faust's assignor prefers a standby as the next owner, so what is to come is one."""
+    standbys = set(_partitions(assignment.standbys)) | share.coming
+    topics = assignment.actives.keys() | assignment.standbys.keys()
+    owned, standing_by = _numbers(share.owned), _numbers(standbys - share.owned)
+    assignment.actives = {topic: owned.get(topic, []) for topic in topics | owned.keys()}
+    assignment.standbys = {topic: standing_by.get(topic, []) for topic in topics}
+
+
+def _numbers(partitions: Iterable[tuple[str, int]]) -> Numbers:
+    numbers: Numbers = {}
+    for topic, number in sorted(partitions):
+        numbers.setdefault(topic, []).append(number)
+    return numbers
+
+
+def _partitions(numbers: Numbers) -> list[TP]:
+    return [TP(topic, number) for topic, found in numbers.items() for number in found]
+
+
+class _Told(msgspec.Struct):
+    leaving: Numbers = {}
+    coming: bool = False
+
 
 class Said(msgspec.Struct):
-    """What is of interest of it."""
+    """What is of interest of what a member says of itself.
+
+    joined: the generation in which it was a member last. held: the partitions that it has had since.
+    warm: it can work on partitions at once.
+    """
 
     url: str = ""
     web: str = ""
+    joined: int = -1
+    held: Numbers = {}
+    warm: bool = True
 
     @classmethod
     def by(cls, metadata: Any) -> Said:
         """Read the metadata of a member of the group; a foreign one has said nothing."""
         try:
-            decoded = ConsumerProtocolMemberMetadata.decode(metadata)
-            return msgspec.json.decode(decoded.user_data or b"{}", type=cls)
-        except (msgspec.MsgspecError, ValueError):
+            return cls.of(ConsumerProtocolMemberMetadata.decode(metadata))
+        except ValueError:
+            return cls()
+
+    @classmethod
+    def of(cls, metadata: ConsumerProtocolMemberMetadata) -> Said:
+        """The same of metadata that have been decoded."""
+        try:
+            return msgspec.json.decode(metadata.user_data or b"{}", type=cls)
+        except msgspec.MsgspecError:
             return cls()

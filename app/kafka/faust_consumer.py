@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from faust.types import TP
@@ -13,6 +13,7 @@ from app.codecs.record_batch import Fetch
 from app.engine.members import Place
 from app.engine.question import NO_GENERATION
 from app.engine.work import TopicPartition
+from app.kafka.cooperative import now
 from app.kafka.membership import Membership
 
 
@@ -21,20 +22,39 @@ class FaustConsumer:
 
     def __init__(self, app: Any) -> None:
         self._app = app
+        self._generation, self._member = NO_GENERATION, ""
 
     def membership(self) -> Membership:
-        generation, member = self._app.consumer._thread.group_membership
         conf = self._app.conf
-        return Membership(conf.id, generation, member, conf.consumer_group_instance_id)
+        instance = conf.consumer_group_instance_id
+        return Membership(conf.id, self._generation, self._member, instance)
+
+    def joined(self, generation: int, member: str) -> None:
+        """The group has assigned its partitions in this generation."""
+        self._generation, self._member = generation, member
 
     def place(self) -> Place:
         """This worker's place in the group, of which it is sure up to a heartbeat's time."""
         thread = self._app.consumer._thread
         if thread is None or thread._consumer is None or thread._consumer._coordinator is None:
             return Place(NO_GENERATION, "")
-        generation, member = thread.group_membership
-        sure = thread.unheard_s < self._app.conf.broker_session_timeout
-        return Place(generation if sure else NO_GENERATION, member)
+        unheard_s = now() - thread.coordinator.heard_at
+        known = thread.coordinator.generation >= 0
+        sure = known and unheard_s < self._app.conf.broker_session_timeout
+        return Place(self._generation if sure else NO_GENERATION, self._member)
+
+    async def begin(self, positions: Mapping[TopicPartition, int]) -> None:
+        thread = self._app.consumer._thread
+        await thread.begin({TP(*here): offset for here, offset in positions.items()})
+
+    def waiting(self) -> bool:
+        return bool(self._app.assignor.waiting)
+
+    async def let_go(self, partitions: Collection[TopicPartition]) -> None:
+        found = [TP(*here) for here in partitions]
+        await self._app.consumer._thread.hold(found)
+        self._app.assignor.let_go(found)
+        self.rejoin()
 
     async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:
         await self._app.consumer.rewind({TP(*here): offset for here, offset in positions.items()})

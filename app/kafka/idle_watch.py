@@ -33,7 +33,8 @@ class IdleWatch:
 
     def watch(self, partitions: Iterable[TopicPartition]) -> None:
         """Watch these from now on, and no others."""
-        self._last_event_at = dict.fromkeys(partitions, self._clock())
+        now, before = self._clock(), self._last_event_at
+        self._last_event_at = {here: before.get(here, now) for here in partitions}
 
     def event(self, here: TopicPartition) -> None:
         """The partition has had an event."""

@@ -23,6 +23,8 @@ from app.kafka.transactional_producer import TransactionalProducer
 log = structlog.get_logger(__name__)
 
 Offsets = dict[tuple[str, int], int]
+Committed = dict[tuple[str, int], tuple[int, OffsetNote]]
+"""Per (topic, partition): the next offset, and what is committed beside it."""
 Answer = TypeVar("Answer")
 
 # Kafka fences a producer also when it has aborted its transaction for being open too long, which a
@@ -31,7 +33,7 @@ _FENCED = (Code.PRODUCER_FENCED, Code.INVALID_PRODUCER_EPOCH)
 _FENCED_MAX = 5
 _SETTLE_TIMEOUTS = 4
 _SETTLE_PAUSE_S = 0.5
-_EXPELLED = (Code.UNKNOWN_MEMBER_ID, Code.ILLEGAL_GENERATION, Code.FENCED_INSTANCE_ID)
+_EXPELLED = (Code.UNKNOWN_MEMBER_ID, Code.FENCED_INSTANCE_ID)
 
 
 class AbortedError(Exception):
@@ -44,6 +46,14 @@ class ExpelledError(AbortedError):
 
 class UnknownOutcomeError(Exception):
     """Nobody says whether the transaction has committed; the worker must end, and recover at its next start."""
+
+
+class EarlierGenerationError(ExpelledError):
+    """The group has gone on to its next generation; this worker may still have its partitions in that."""
+
+
+class ChangedHandsError(Exception):
+    """Somebody else has committed offsets of partitions that this worker has kept; it must start anew."""
 
 
 class FencedError(Exception):
@@ -82,6 +92,9 @@ class Publisher:
         self._run_name = uuid.uuid4().hex[:12]
         self._count = 0
         self._fenced = 0
+        self._known: dict[
+            tuple[str, int], tuple[int, str]
+        ] = {}  # offset, and name of the checkpoint
         self._ending = threading.Event()
 
     def open(self) -> None:
@@ -117,14 +130,41 @@ class Publisher:
             self._loop = asyncio.Runner()
         return self._loop.run(work)
 
-    def committed(
-        self, partitions: Iterable[tuple[str, int]]
-    ) -> dict[tuple[str, int], tuple[int, OffsetNote]]:
+    def committed(self, partitions: Iterable[tuple[str, int]]) -> Committed:
         """The group's stable committed offsets and their notes; partitions without one are left out.
 
         TransactionError: there was no answer within the timeout.
         """
         self.ensure_open()
+        wanted = list(partitions)
+        committed = self._fetch(wanted)
+        for here in wanted:
+            self._known.pop(here, None)
+        self._known.update(
+            (here, (offset, note.checkpoint)) for here, (offset, note) in committed.items()
+        )
+        return committed
+
+    def check_unchanged(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Make sure that nobody else has committed any of these since this worker did, or took them over.
+
+        ChangedHandsError: somebody has. AbortedError: there was no answer.
+        """
+        wanted = list(partitions)
+        try:
+            self.ensure_open()
+            found = self._fetch(wanted)
+        except TransactionError as error:
+            raise AbortedError(str(error)) from error
+        for here in wanted:
+            item = found.get(here)
+            now = None if item is None else (item[0], item[1].checkpoint)
+            if now != self._known.get(here):
+                raise ChangedHandsError(
+                    f"{here}: {now} is committed, not {self._known.get(here)}, although this worker has kept it"
+                )
+
+    def _fetch(self, partitions: Iterable[tuple[str, int]]) -> Committed:
         found = self._run(self._open_producer.committed(self._app_id, partitions))
         return {
             here: (offset, OffsetNote.decode(metadata))
@@ -157,6 +197,7 @@ class Publisher:
         except TransactionError as error:
             self._settle(error, checkpoint, tag)
         self._fenced = 0
+        self._known.update((here, (offset, tag)) for here, offset in checkpoint.positions.items())
         return {
             (change.table.name, change.partition): ends[
                 (names.changelog_topic(self._app_id, change.table.name), change.partition)
@@ -215,6 +256,8 @@ class Publisher:
         doubt = error.code is None or not (self._producer and self._producer.epoch_per_transaction)
         if doubt or not self._abort():
             self._drop()
+        if error.code == Code.ILLEGAL_GENERATION:
+            return EarlierGenerationError(str(error))
         return (ExpelledError if error.code in _EXPELLED else AbortedError)(str(error))
 
     def _settle(self, error: TransactionError, checkpoint: Checkpoint, tag: str) -> None:
@@ -225,7 +268,10 @@ class Publisher:
         log.info("checkpoint.committed_after_all", tag=tag)
 
     def _note(self, error: TransactionError) -> None:
-        log.warning("checkpoint.failed", error=str(error))
+        if error.code == Code.ILLEGAL_GENERATION:  # there is a new one: it is published in that
+            log.info("checkpoint.of_earlier_generation", error=str(error))
+        else:
+            log.warning("checkpoint.failed", error=str(error))
         self._fenced = self._fenced + 1 if error.code in _FENCED else 0
         if self._fenced > _FENCED_MAX:
             raise FencedError(

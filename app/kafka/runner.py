@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
-from confluent_kafka import KafkaException
 
 from app.codecs.json_columns import warm_up
 from app.codecs.record_batch import CorruptRecordBatch, Fetch
@@ -25,20 +25,18 @@ from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import dead_letter
 from app.engine.processor import Processor
-from app.engine.store import StateRefusedError, Store, StoreWrite
-from app.engine.work import Staged, TopicPartition, Work
-from app.kafka.changelog import ChangelogRestore, RestoreError
+from app.engine.store import StateRefusedError, Store
+from app.engine.work import TopicPartition, Work
+from app.kafka.changelog import ChangelogRestore
 from app.kafka.idle_watch import IdleWatch
-from app.kafka.membership import Membership
-from app.kafka.publisher import AbortedError, ExpelledError, Offsets, Publisher
+from app.kafka.publication import Publication
+from app.kafka.publisher import AbortedError, ExpelledError, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
-from app.kafka.transaction_error import NEVER, TransactionError
 
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
-_TAKE_OVER_PAUSE_S = 1.0
 _BACKOFF_S_MAX = 1.0
 _EXPELLED_MAX = 5
 
@@ -77,23 +75,35 @@ class Runner:
         *,
         first_offsets: FirstOffsets,
         log_starts: FirstOffsets,
+        membership_wait_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.processor = processor
         self._store = store
         self._publisher = publisher
-        self._restore = restore
         self._agents = list(agents)
         self._consumer = consumer
         self._observer = observer
         self._pace = pace
-        self._first_offsets = first_offsets
+        self._take_over = partial(
+            take_over,
+            processor=processor,
+            restore=restore,
+            store=store,
+            first_offsets=first_offsets,
+            log_starts=log_starts,
+        )
+        self._restore = restore
         self._log_starts = log_starts
         self._clock = clock
         self._ahead = _Ahead()
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
         self._checkpoint_thread = ThreadPoolExecutor(1, "headrace-checkpoint")
+        self._restore_thread = ThreadPoolExecutor(1, "headrace-restore")
         self._kernels = self._engine_thread.submit(_compile_kernels)
+        self.publication = Publication(
+            publisher, store, consumer, self._checkpoint_thread, wait_s=membership_wait_s
+        )
         self._checkpointing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._room = asyncio.Event()
@@ -103,8 +113,7 @@ class Runner:
         self._failures = 0
         self.assigned = False
         self.restored = False
-        self._leaving = False
-        self._assignments = 0
+        self._abandoned = False
         self._waiting_since: float | None = None
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
@@ -112,85 +121,70 @@ class Runner:
 
     # -- partitions come and go ------------------------------------------------------------------
 
-    async def assign(self, partitions: set[TopicPartition], counts: Mapping[str, int]) -> None:
-        """Own these partitions from now on: restore their tables, learn where to read on."""
-        self.processor.set_partition_counts(counts)
-        self.assigned = True
-        self._assignments += 1
-        number = self._assignments
-        # before the kernels are compiled there is no progress, and none is expected
+    @property
+    def warm(self) -> bool:
+        """Whether the kernels have been compiled."""
+        return self._kernels.done()
+
+    async def warmed_up(self) -> None:
+        """Wait until the kernels have been compiled."""
         await asyncio.wrap_future(self._kernels)
-        while True:
-            if await self._assign_once(number, partitions, counts):
-                return
-            await asyncio.sleep(_TAKE_OVER_PAUSE_S)
 
-    async def _assign_once(
-        self, number: int, partitions: set[TopicPartition], counts: Mapping[str, int]
-    ) -> bool:
-        """Whether it is settled: done, or the partitions have been given up again meanwhile.
+    async def take_over(self, partitions: Collection[TopicPartition]) -> Takeover:
+        """Restore the state of these partitions, while those that are here go on.
 
-        Not so while Kafka is away, or while the transaction of a killed worker is still open.
+        Raises TransactionError, RestoreError or KafkaException while Kafka is away, or while the transaction
+        of a killed worker is still open; StateRefusedError.
         """
+        # before the kernels are compiled there is no progress, and none is expected
+        await self.warmed_up()
         loop = asyncio.get_running_loop()
-        async with self._checkpointing:
-            if number != self._assignments:
-                return True
-            try:
-                taken = await loop.run_in_executor(
-                    self._checkpoint_thread, self._take_over, partitions
-                )
-            except (TransactionError, RestoreError, KafkaException) as error:
-                if isinstance(error, TransactionError) and error.code in NEVER:
-                    raise
-                self.last_error = f"the tables cannot be restored yet: {error}"
-                log.warning("tables.not_restored_yet", reason=str(error))
-                return False
-            if number != self._assignments:
-                return True
-            self.last_error = None
-            self._observer.restored(taken.records, taken.seconds)
-            log.info(
-                "tables.restored",
-                partitions=len(taken.tables),
-                records=taken.records,
-                seconds=round(taken.seconds, 2),
-            )
-            self._committed = taken.positions
-            self.processor.assign(taken.positions, counts, taken.tables, taken.stream_times)
-            self._idle.watch(self._committed)
-            self.restored = True
-            return True
-
-    def _take_over(self, partitions: set[TopicPartition]) -> Takeover:
-        return take_over(
-            partitions,
-            processor=self.processor,
-            publisher=self._publisher,
-            restore=self._restore,
-            store=self._store,
-            first_offsets=self._first_offsets,
-            log_starts=self._log_starts,
+        # this also fences and finishes what an earlier producer of this worker has left
+        committed = await loop.run_in_executor(
+            self._checkpoint_thread, self._publisher.committed, partitions
+        )
+        return await loop.run_in_executor(
+            self._restore_thread, partial(self._take_over, partitions, committed)
         )
 
-    async def revoke(self) -> None:
-        """Give all partitions up: what is staged is published first if that is still possible."""
-        self._assignments += 1
-        self.assigned = False
-        if not self.restored:
-            return
-        self._leaving = True  # an abort must not seek now: the consumer waits for us
-        try:
-            await self.checkpoint()
-        finally:
-            self._leaving = False
+    def add(self, taken: Takeover) -> None:
+        """Work on these partitions from now on."""
+        self._observer.restored(taken.records, taken.seconds)
+        log.info(
+            "tables.restored",
+            partitions=len(taken.tables),
+            records=taken.records,
+            seconds=round(taken.seconds, 2),
+        )
+        self._committed.update(taken.positions)
+        self.publication.settled(taken.positions.keys())
+        self.processor.add(taken.positions, taken.tables, taken.stream_times)
+        self._idle.watch(self._committed)
+
+    async def give_up(self, partitions: Collection[TopicPartition]) -> None:
+        """Publish what is staged of these partitions, if that is still possible, and forget them."""
+        self.processor.close(partitions)
+        await self.checkpoint()
+        await self._forget(partitions)
+
+    async def drop(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget these partitions: others have them, and what is staged of them must not be published."""
+        self.processor.close(partitions)
         async with self._checkpointing:
-            self.restored = False
-            self._waiting_since = None
-            self._committed = {}
-            self.processor.assign({}, {}, {}, {})
-            for agent in self._agents:
-                await agent.stop()
+            await self._rewind()
+        await self._forget(partitions)
+
+    async def _forget(self, partitions: Collection[TopicPartition]) -> None:
+        async with self._checkpointing:
+            self.processor.remove(partitions)
+            for here in partitions:
+                self._committed.pop(here, None)
+            self.publication.settled(partitions)
+            self._idle.watch(self._committed)
+            if not self._committed:
+                self._waiting_since = None
+                for agent in self._agents:
+                    await agent.stop()
 
     def positions(self) -> dict[TopicPartition, int]:
         """Where to read on, per owned partition."""
@@ -317,6 +311,8 @@ class Runner:
         async with self._checkpointing:
             loop = asyncio.get_running_loop()
             first = await loop.run_in_executor(self._checkpoint_thread, self._log_starts, [here])
+            if here not in self._committed:  # it has been given up meanwhile
+                return
             if first[here] > expected:
                 log.error(
                     "offsets.lost",
@@ -351,17 +347,16 @@ class Runner:
     async def checkpoint(self) -> None:
         """Publish what is staged, in one transaction; on failure go back to what is committed."""
         async with self._checkpointing:
-            if not self.restored or not self.processor.dirty:
+            if self._abandoned or not self.processor.dirty:
                 return
             staged = self.processor.freeze()
             self._room.set()
             started = time.perf_counter()
-            loop = asyncio.get_running_loop()
-            membership = self._consumer.membership()
             try:
-                checkpoint, size = await loop.run_in_executor(
-                    self._checkpoint_thread, self._publish, staged, membership
+                checkpoint = await asyncio.get_running_loop().run_in_executor(
+                    self._checkpoint_thread, self.processor.prepare, staged, self._store.read
                 )
+                size = await self.publication.publish(checkpoint, self._committed.keys())
             except AbortedError as error:
                 await self._aborted(error)
                 return
@@ -384,16 +379,9 @@ class Runner:
 
     def _abandon(self) -> None:
         """Commit nothing more: this worker ends, and the next start goes on from what is committed."""
+        self._abandoned = True
         self.restored = False
         self.processor.reset({})
-
-    def _publish(self, staged: Staged, membership: Membership) -> tuple[Checkpoint, int]:
-        """Prepare, commit to Kafka, then write the store (blocks)."""
-        checkpoint = self.processor.prepare(staged, self._store.read)
-        offsets = self._publisher.publish(checkpoint, membership)
-        writes = store_writes(checkpoint, offsets)
-        self._store.write(writes)
-        return checkpoint, sum(len(value) for write in writes for value in write.puts.values())
 
     async def _aborted(self, error: AbortedError) -> None:
         """Nothing of the checkpoint holds: drop what is staged and read again."""
@@ -404,7 +392,7 @@ class Runner:
         self.last_error = reason
         self._observer.checkpoint_failed(reason)
         log.warning("checkpoint.aborted", reason=reason, in_a_row=self._failures)
-        if not self._leaving:
+        if not self.publication.leaving:  # the consumer waits for us
             await asyncio.sleep(min(_BACKOFF_S_MAX, 0.05 * 2 ** min(self._failures, 7)))
         await self._rewind()
 
@@ -413,16 +401,19 @@ class Runner:
         for agent in self._agents:  # what they remember is of events that they will see again
             await agent.stop()
         self._room.set()
-        if not self._leaving:
+        if not self.publication.leaving:  # the consumer waits for us
             await self._consumer.rewind(self._committed)
 
     async def close(self) -> None:
         """Publish what is staged, and give up threads and connections."""
         self._publisher.end()
-        await self.revoke()
+        self._restore.end()
+        self.publication.leave(True)
+        await self.give_up(list(self._committed))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._checkpoint_thread, self._publisher.close)
         self._engine_thread.shutdown(wait=True, cancel_futures=True)
+        self._restore_thread.shutdown(wait=True, cancel_futures=True)
         self._checkpoint_thread.shutdown(wait=True, cancel_futures=True)
 
 
@@ -437,17 +428,3 @@ def _compile_kernels() -> None:
 
 async def _ignore(error: BaseException) -> None:
     """Stands in for `on_fatal` until the worker has set it."""
-
-
-def store_writes(checkpoint: Checkpoint, offsets: Offsets) -> list[StoreWrite]:
-    """What a committed checkpoint changes in the store."""
-    return [
-        StoreWrite(
-            change.table.name,
-            change.partition,
-            change.puts,
-            change.deletes,
-            offsets.get((change.table.name, change.partition)),
-        )
-        for change in checkpoint.changes
-    ]

@@ -10,7 +10,8 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Timed
 
 from app.codecs.record_batch import Fetch
-from app.kafka import transport
+from app.kafka import transport  # noqa: F401 - whose fetches are whole
+from app.kafka.columnar_topics import columnar
 from app.kafka.offsets import PartitionEnds
 
 _FETCH_MS = 500
@@ -55,7 +56,7 @@ class SourceReplay:
         self, starts: Mapping[int, int], ends: Mapping[int, int]
     ) -> AsyncIterator[Fetch]:
         """The fetches of each partition from its start, until its end is reached. TimeoutError: no answer."""
-        transport.columnar.add(self._topic)
+        columnar.add(self._topic)
         left = {TopicPartition(self._topic, number): ends[number] for number in starts}
         if not left:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,19 @@ class ConsumerControl(Protocol):
     """What the runner needs of the consumer."""
 
     def membership(self) -> Membership:
-        """This worker's place in the group now."""
+        """This worker's place in the group, in the generation of its last assignment."""
+        ...
+
+    async def begin(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, which have waited for their state, from these offsets on."""
+        ...
+
+    def waiting(self) -> bool:
+        """Whether others keep partitions until this worker says, by joining again, that it is warm."""
+        ...
+
+    async def let_go(self, partitions: Collection[TopicPartition]) -> None:
+        """Read these partitions no more, and have the group give them to others."""
         ...
 
     async def rewind(self, positions: Mapping[TopicPartition, int]) -> None:

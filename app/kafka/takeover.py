@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -14,7 +14,7 @@ from app.engine.store import StateRefusedError, Store
 from app.engine.table_partition import TablePartition
 from app.engine.work import TopicPartition
 from app.kafka.changelog import ChangelogRestore
-from app.kafka.publisher import Publisher
+from app.kafka.publisher import Committed
 
 log = structlog.get_logger(__name__)
 
@@ -39,27 +39,37 @@ class Takeover:
     records: int
     seconds: float
 
+    def only(self, partitions: Collection[TopicPartition], processor: Processor) -> Takeover:
+        """What is of some of the partitions alone."""
+        tables = set(_owned_tables(processor, partitions))
+        return Takeover(
+            {here: at for here, at in self.positions.items() if here in partitions},
+            {key: item for key, item in self.tables.items() if key in tables},
+            {here: times for here, times in self.stream_times.items() if here in partitions},
+            self.records,
+            self.seconds,
+        )
+
 
 def take_over(
-    partitions: set[TopicPartition],
+    partitions: Collection[TopicPartition],
+    committed: Committed,
     *,
     processor: Processor,
-    publisher: Publisher,
     restore: ChangelogRestore,
     store: Store,
     first_offsets: FirstOffsets,
     log_starts: FirstOffsets,
 ) -> Takeover:
-    """Read the stable committed offsets, then bring the tables up to their changelogs (blocks).
+    """Bring the tables of these partitions up to their changelogs (blocks).
 
-    In this order: what the offsets tell of is then surely below the changelogs' ends.
-    Raises RestoreError, StateRefusedError, TransactionError, KafkaException.
+    committed: their stable committed offsets, read before: what they tell of is then surely below the
+    changelogs' ends. Raises RestoreError, StateRefusedError, KafkaException.
     """
     started = time.monotonic()
-    publisher.ensure_open()  # fences and finishes what an earlier producer of this worker has left
-    committed = publisher.committed(partitions)
     positions = {here: offset for here, (offset, _) in committed.items()}
     owned = _owned_tables(processor, partitions)
+    processor.refuse_new(owned)
     records = restore.run(owned)
     tables: dict[TopicPartition, TablePartition] = {}
     for name, number in owned:
@@ -96,7 +106,9 @@ def _tell_migrations(tables: Iterable[TablePartition]) -> None:
         )
 
 
-def _owned_tables(processor: Processor, partitions: set[TopicPartition]) -> list[TopicPartition]:
+def _owned_tables(
+    processor: Processor, partitions: Collection[TopicPartition]
+) -> list[TopicPartition]:
     """The (table, partition)s whose state belongs to these source partitions."""
     return [
         (table.name, number)

@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import aiokafka.consumer.fetcher as fetcher
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.record.memory_records import MemoryRecords
+from faust.transport.consumer import ensure_TPset
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.codecs.record_batch import Fetch
-
-columnar: set[str] = set()
-"""The topics that are delivered as whole fetches. Filled before the consumer starts."""
+from app.kafka import cooperative
+from app.kafka.columnar_topics import columnar
 
 _HEADER = struct.Struct(">qi")
 _LAST_OFFSET_DELTA = struct.Struct(">i")
@@ -113,29 +112,6 @@ def _send_or_break(connection: Any, request: Any, expect_response: bool = True) 
         raise KafkaConnectionError(f"connection broken: {error}") from error
 
 
-_do_heartbeat = GroupCoordinator._do_heartbeat
-_start_heartbeat = GroupCoordinator._start_heartbeat_task
-
-
-async def _heartbeat_noted(coordinator: Any) -> bool:
-    """Note since when the group can have given this member up: it counts from what it has heard last."""
-    sent_at = _now()
-    heard = bool(await _do_heartbeat(coordinator))
-    if heard:
-        coordinator.heard_at = sent_at
-    return heard
-
-
-def _start_noted(coordinator: Any) -> None:
-    coordinator.heard_at = _now()
-    _start_heartbeat(coordinator)
-
-
-def _now() -> float:
-    """Seconds, those included in which the machine was suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 def _install() -> None:
     """Put our two classes in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
     for name in ("PartitionRecords", "MemoryRecords"):
@@ -146,8 +122,7 @@ def _install() -> None:
     fetcher.PartitionRecords = _partition_records
     fetcher.MemoryRecords = RawRecords
     AIOKafkaConnection.send = _send_or_break
-    GroupCoordinator._do_heartbeat = _heartbeat_noted
-    GroupCoordinator._start_heartbeat_task = _start_noted
+    cooperative.install()
 
 
 _install()
@@ -178,21 +153,47 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 raise
 
     @property
-    def group_membership(self) -> tuple[int, str]:
-        """The group's generation, and this member's id."""
-        coordinator = self._ensure_consumer()._coordinator
-        return coordinator.generation, coordinator.member_id
-
-    @property
-    def unheard_s(self) -> float:
-        """For how long the group can have been without a sign of this worker."""
-        coordinator = self._ensure_consumer()._coordinator
-        return _now() - float(getattr(coordinator, "heard_at", 0.0))
+    def coordinator(self) -> cooperative.Coordinator:
+        """This worker's membership of its group."""
+        found: cooperative.Coordinator = self._ensure_consumer()._coordinator
+        return found
 
     def rejoin(self) -> None:
         """Have the consumer join its group anew; returns at once."""
-        coordinator = self._ensure_consumer()._coordinator
-        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+        self.thread_loop.call_soon_threadsafe(self.coordinator.request_rejoin)
+
+    async def begin(self, positions: Mapping[TP, int]) -> None:
+        """Read these partitions, which have waited, from these offsets on; those that are gone are passed over."""
+        await self.call_thread(self._begin, positions)
+
+    async def _begin(self, positions: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in positions.items():
+            if consumer._subscription.is_assigned(tp):
+                self.consumer._read_offset.pop(tp, None)
+                consumer.seek(tp, offset)
+                consumer._subscription.resume(tp)
+
+    async def hold(self, partitions: Iterable[TP]) -> None:
+        """Read these partitions no more until they begin again."""
+        await self.call_thread(self._hold, partitions)
+
+    async def _hold(self, partitions: Iterable[TP]) -> None:
+        consumer = self._ensure_consumer()
+        for tp in partitions:
+            if consumer._subscription.is_assigned(tp):
+                consumer._subscription.pause(tp)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek the ordinary partitions to their committed offsets; columnar ones are where their state is."""
+        assigned = self._ensure_consumer().assignment()
+        ordinary = [tp for tp in assigned if tp.topic not in columnar]
+        if not ordinary:
+            return {}
+        found: Mapping[TP, int] = await self.call_thread(
+            self._ensure_consumer().seek_to_committed, *ordinary
+        )
+        return found
 
     def last_answer_ms(self, tp: TP) -> int | None:
         """When (wall clock, ms) the broker last answered a fetch of the partition; None: not yet."""
@@ -209,11 +210,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return end
 
 
-class Consumer(driver.Consumer):
-    """Faust's consumer, with the raw bytes in flight bounded.
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Told by aiokafka, in its thread. Where nothing has been stopped, Faust's own way is not gone."""
 
-    `app.seek_restored` is called where Faust would seek to the committed offsets, after it did.
-    """
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """There is a new assignment."""
+        thread = self._thread
+        if thread.coordinator.unbroken:
+            await thread.consumer.changed(thread.thread_loop, ensure_TPset(assigned))
+        else:
+            await super().on_partitions_assigned(assigned)
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer, with the raw bytes in flight bounded, and rebalances in which partitions that stay go on."""
+
+    RebalanceListener = RebalanceListener
 
     fetch_bytes_max: ClassVar[int] = 48 << 20
 
@@ -221,6 +233,33 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **options)
         self._in_flight: dict[int, int] = {}
         self._room = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    async def changed(self, loop: asyncio.AbstractEventLoop, assigned: set[TP]) -> None:
+        """The assignment has changed, and nothing has been stopped for it. From the thread of that loop."""
+        await (await self._method_queue.call(loop.create_future(), self._change, assigned))
+
+    async def _change(self, assigned: set[TP]) -> None:
+        """What of Faust's own way goes without stopping everything."""
+        if self.app.should_stop:
+            return
+        self.app._update_assignment(assigned)
+        self.app.unassigned = not assigned
+        self._set_active_tps(assigned)
+        self._changed.set()
+        await self.app.topics.on_partitions_assigned(assigned)
+        await self.app.on_partitions_assigned.send(assigned)
+
+    async def _wait_next_records(
+        self,
+        timeout: float,  # noqa: ASYNC109 - Faust's signature
+    ) -> Any:
+        """Faust naps for a second when there is nothing to read; here the next assignment wakes it."""
+        if self.app.client_only or not self.flow_active or self._get_active_partitions():
+            return await super()._wait_next_records(timeout)
+        self._changed.clear()
+        await self.wait_first(self._changed.wait(), timeout=timeout)
+        return {}, self._get_active_partitions()
 
     @property
     def fetch_bytes(self) -> int:
@@ -262,12 +301,6 @@ class Consumer(driver.Consumer):
         self._room.clear()
         await self.wait_first(self._room.wait(), timeout=timeout)
         return {}
-
-    async def perform_seek(self) -> None:
-        """Seek ordinary partitions to their committed offsets, columnar ones to where their state is."""
-        await super().perform_seek()
-        positions = {TP(*tp): offset for tp, offset in self.app.restored_positions().items()}
-        await self.rewind(positions)
 
     async def rewind(self, positions: dict[TP, int]) -> None:
         """Read these partitions again from these offsets."""

@@ -128,7 +128,7 @@ STATE_SEGMENTS = Gauge(
 )
 RESTORE_SECONDS = Counter(
     "restore_seconds",
-    "Time spent on restoring tables after a start or a rebalance; nothing is processed meanwhile.",
+    "Time spent on restoring tables after a start or a rebalance; the partitions that are there go on meanwhile.",
     unit="seconds",
 )
 RESTORE_RECORDS = Counter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from app.engine import names
 from app.engine.agent import AgentRunner
@@ -53,7 +53,7 @@ class MemoryWorker:
         self.reader = CommittedReader(self.processor, store)
         self._loop = asyncio.Runner()
         self._next: dict[TopicPartition, int] = {}
-        self._assign()
+        self._take_over(range(log.partitions))
 
     @property
     def app_id(self) -> str:
@@ -135,23 +135,36 @@ class MemoryWorker:
 
     # -- partitions are taken over ----------------------------------------------------------------
 
-    def _assign(self) -> None:
-        """Bring the store up to the changelogs, and take all partitions over."""
+    def hand_over(self, number: int) -> None:
+        """Give a partition up, and take it over again, while the others go on."""
+        partitions = [(topic, number) for topic in self.processor.topics]
+        self.processor.close(partitions)
+        if self.processor.dirty:
+            self.checkpoint()
+        self.processor.remove(partitions)
+        self._take_over([number])
+
+    def _take_over(self, numbers: Collection[int]) -> None:
+        """Bring the store up to the changelogs, and take these partitions over."""
         processor = self.processor
         counts = dict.fromkeys(processor.topics, self.log.partitions)
         processor.set_partition_counts(counts)
+        mine = [(topic, number) for topic in processor.topics for number in numbers]
         tables: dict[TopicPartition, TablePartition] = {}
         for name in processor.tables:
-            for number in range(self.log.partitions):
+            for number in numbers:
                 self._restore(name, number)
                 item = tables[(name, number)] = processor.table_partition(name, number)
                 item.load(self.store)
         times = {
             here: OffsetNote.decode(note).stream_times
             for here, (_, note) in self.log.committed.items()
+            if here in mine
         }
-        self._next = self._committed()
-        processor.assign(self._next, counts, tables, times)
+        positions = self._committed()
+        starts = {here: positions[here] for here in mine}
+        self._next.update(starts)
+        processor.add(starts, tables, times)
 
     def _restore(self, table: str, partition: int) -> None:
         topic = names.changelog_topic(self.app_id, table)

@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -65,10 +66,26 @@ def test_rows_are_read_back_as_they_were(values: list[tuple[Any, ...]], skipped:
         (0.05, "0.05"),
         (-12.5, "-12.5"),
         (1e-3, "0.001"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (1e-4, "0.0001"),
+        (1e-5, "1e-5"),
+        (9e15, "9000000000000000.0"),
+        (1e16, "1e16"),
+        (-1.5e300, "-1.5e300"),
+        (5e-324, "5e-324"),
     ],
 )
 def test_plain_decimals_are_short(number: float, text: str) -> None:
     assert json_texts(pl.DataFrame({"f": [number]})).to_list() == [f'{{"f":{text}}}'.encode()]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | decimals, min_size=1))
+@example([2.0**power for power in range(-1074, 1024)])
+def test_floats_are_as_short_as_python_writes_them(numbers: list[float]) -> None:
+    texts = json_texts(pl.DataFrame({"f": numbers})).to_list()
+    found = [Decimal((text or b"").decode()[5:-1]) for text in texts]
+    assert found == [Decimal(repr(number)) for number in numbers]
 
 
 def test_what_is_no_number_is_null() -> None:

@@ -136,6 +136,12 @@ def table(name: str, by: tuple[str, ...], window: Tumbling | None) -> Table:
     return Table(name, source=Sale, by=by, window=window, columns=aggregates, emit=emit)
 
 
+def mortal(by: tuple[str, ...], ttl: int) -> Table:
+    """A table of sales with every aggregate, whose keys have a time to live."""
+    aggregates = {column: item for column, (item, _) in COLUMNS.items()}
+    return Table("sales", source=Sale, by=by, ttl=ttl, columns=aggregates)
+
+
 def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """The values, or None."""
     return st.none() | values

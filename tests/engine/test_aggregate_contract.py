@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from app.engine import aggregates
 from app.engine.aggregates import EVENTS, Aggregate
@@ -114,6 +115,15 @@ def test_partials_of_parts_give_what_the_whole_gives(
         start += len(group)
     at_once = result(table, table.partial(whole.frame))
     assert result(table, table.merge(parts)).equals(at_once)
+
+
+@each_aggregate
+@settings(max_examples=12)
+@given(sold=st.lists(sales, min_size=1, max_size=5))
+def test_a_merge_leaves_what_stands_alone_as_it_is(aggregate: Aggregate, sold: list[Sale]) -> None:
+    table = table_of(aggregate)
+    one = partial(table, sold).sort(PANE, "shop")
+    assert_frame_equal(table.merge([one]).sort(PANE, "shop"), one)
 
 
 @each_aggregate

@@ -238,6 +238,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "key": ({"by": ("shop", "region")}, r"its key was shop \(String\) and is shop .*, region"),
     "window": ({"window": tumbling(20)}, "its windows were 10 ms and are 20 ms"),
     "no window": ({"window": None}, "its windows were 10 ms and are none"),
+    "ttl": ({"window": None, "ttl": "1h"}, "its ttl was none and is 3600000 ms"),
     "source": ({"source": Other, "columns": {"events": count()}}, "its source was test.sale on"),
     "aggregate": ({"columns": {"size": minimum("size")}}, r"'size' was total\('size'\) .* minimum"),
     "condition": ({"columns": {"gifts": count(where=~pl.col("gift"))}}, "'gifts' was count"),

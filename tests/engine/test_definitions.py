@@ -80,6 +80,13 @@ TABLES: list[tuple[dict[str, Any], str]] = [
         "column 'n': where= cannot work: ",
     ),
     (
+        {"ttl": "1h"},
+        "table 'sales': ttl= is for tables without a window=",
+    ),
+    ({"window": None, "ttl": "soon"}, "table 'sales': ttl=: 'soon' is no duration"),
+    ({"window": None, "ttl": 0}, "table 'sales': ttl= must be at least 1ms"),
+    ({"window": None, "ttl": "1h", "emit": Total}, "table 'sales': emit= needs a window="),
+    (
         {"emit": Total, "columns": {"amount": total("price")}},
         "emit=Total has the field 'unknown', which the table does not give; it gives: .*shop, amount",
     ),

@@ -88,7 +88,7 @@ def test_definition_record_of_a_table_partition() -> None:
     definition = Definition.of(table, 3)
     written = (
         b'{"source":"test.sale on sales","repartitioned":true,"partitions":3,"key":{"region":"String"},'
-        b'"window_ms":10,"columns":{"gifts":{"kind":"count() where col(\\"gift\\") as Int64","since":0},'
+        b'"window_ms":10,"ttl_ms":null,"columns":{"gifts":{"kind":"count() where col(\\"gift\\") as Int64","since":0},'
         b'"size":{"kind":"mean(\'size\') as Float64, Int64","since":0}}}'
     )
     assert msgspec.json.encode(definition) == written

@@ -12,10 +12,10 @@ from app.engine.store import StateRefusedError
 from app.engine.table import Table
 from app.engine.windows import Tumbling, tumbling
 from tests.engine.rebuilding import Interrupted, Rebuilding
-from tests.engine.sales import KEYS, Sale, SaleWindow, table, windows
+from tests.engine.sales import KEYS, Sale, SaleWindow, mortal, table, windows
 from tests.engine.segments import segments_of
 from tests.engine.test_tables_against_oracle import Step, accidents, check, histories
-from tests.engine.workbench import Workbench
+from tests.engine.workbench import Workbench, counted
 
 rebuilds = st.tuples(
     st.just("rebuild"), st.sampled_from([None, 0, 1, 2, 3, 5]), st.sampled_from([1, 3, None])
@@ -149,4 +149,21 @@ def test_from_a_later_offset() -> None:
     bench.restart(False)
     bench.settle()
     assert {row["shop"]: row["events"] for row in bench.rows(item)} == {"s0": 1, "s1": 2}
+    bench.close()
+
+
+@pytest.mark.parametrize("by", ["shop", "region"])
+def test_a_table_with_a_time_to_live(by: str) -> None:
+    """What was gone stays gone, and a key that has begun anew has only what came since."""
+    item = mortal((by,), 20)
+    bench = Workbench([item])
+    times = (1, 2, 50, 60, 61)
+    bench.send(0, [(time, Sale(shop=f"s{time % 2}", region=f"r{time % 2}")) for time in times])
+    bench.settle()
+    before = counted(bench.rows(item))
+    Rebuilding(bench.log, item, bench.sizes, batches_max=1).run()
+    bench.restart(False)
+    bench.settle()
+    assert counted(bench.rows(item)) == before
+    assert sum(row["events"] for row in bench.rows(item)) == 3
     bench.close()

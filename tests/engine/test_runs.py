@@ -22,7 +22,7 @@ from app.engine.table_partition import META_KEY
 from app.engine.windows import Tumbling, tumbling
 from app.state.rocksdb_store import RocksDBStore
 from tests.engine.batches import batch_of
-from tests.engine.sales import Sale, sales, table
+from tests.engine.sales import Sale, mortal, sales, table
 from tests.engine.segments import segments_of
 from tests.engine.workbench import Workbench
 
@@ -100,6 +100,16 @@ def test_a_restart_between_two_slices_of_a_close_keeps_what_came_with_its_beginn
     bench.close()
 
 
+def test_a_window_that_must_wait_for_its_close_is_not_forgotten_even_at_time_0() -> None:
+    item = table("sales", ("shop",), Tumbling(10, 0, 0))
+    bench = Workbench([item], 3, sizes=Sizes(merge_bytes_max=1))
+    for number in range(3):
+        bench.send(number, [(0, Sale(shop="a")), (50, Sale(shop="b"))])
+    bench.settle()
+    assert len(bench.derived(item)) == 3
+    bench.close()
+
+
 def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:
     """Not even of the run that the small ones have become in this very checkpoint."""
     item = table("sales", ("shop",), tumbling(1000))
@@ -148,21 +158,26 @@ steps: st.SearchStrategy[Step] = st.one_of(
 
 @settings(max_examples=30)
 @given(
-    by=st.sampled_from([("shop",), ("region", "gift")]),
-    keep=st.sampled_from([0, 13, 1000]),
+    item=st.one_of(
+        st.builds(
+            table,
+            st.just("sales"),
+            st.sampled_from([("shop",), ("region", "gift")]),
+            st.builds(Tumbling, st.just(10), st.just(5), st.sampled_from([0, 13, 1000])),
+        ),
+        st.builds(mortal, st.sampled_from([("shop",), ("region", "gift")]), st.just(10)),
+    ),
     history=st.lists(steps, min_size=10, max_size=40),
     rows_max=st.sampled_from([1, 1000]),
     slice_bytes=st.sampled_from([1500, 8000, 20_000, 4 << 20]),
 )
 def test_rocksdb_holds_exactly_what_the_changelog_does(
     tmp_path_factory: pytest.TempPathFactory,
-    by: tuple[str, ...],
-    keep: int,
+    item: Table,
     history: list[Step],
     rows_max: int,
     slice_bytes: int,
 ) -> None:
-    item = table("sales", by, Tumbling(10, 5, keep))
     path: Path = tmp_path_factory.mktemp("rocksdb")
     store: Store = RocksDBStore(path, block_cache_mb=1, write_buffer_mb=1)
     sizes = Sizes(fan_in=2, merge_bytes_max=1, slice_bytes=slice_bytes)

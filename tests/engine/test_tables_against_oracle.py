@@ -43,6 +43,8 @@ accidents: st.SearchStrategy[Step] = st.sampled_from(
         ("checkpoint",),
         ("finish",),
         ("abort",),
+        ("hand_over", 0),
+        ("hand_over", 1),
         ("settle",),
         ("creep",),
         ("compact",),

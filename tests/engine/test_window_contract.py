@@ -19,7 +19,7 @@ EXAMPLES = {
         tumbling(7, grace=3, keep=0),
         tumbling("1d", keep="30d"),
     ],
-    "unwindowed": [Unwindowed()],
+    "unwindowed": [Unwindowed(), Unwindowed(7), Unwindowed(3_600_000)],
 }
 each_window = pytest.mark.parametrize(
     "window", [window for examples in EXAMPLES.values() for window in examples], ids=str
@@ -54,6 +54,31 @@ def test_stream_times_that_close_the_same_are_one(window: Window, moments: list[
     same = window.closed_before(before) == window.closed_before(after)
     assert window.closed_before(before) <= window.closed_before(after)
     assert not (closes and same)
+
+
+@each_window
+@given(moments=st.lists(times, min_size=2, max_size=2).map(sorted))
+def test_an_event_is_late_when_its_window_closes_or_its_life_ends(
+    window: Window, moments: list[int]
+) -> None:
+    before, after = moments
+    assert before < window.late_at(before) <= window.late_at(after)
+    if window.size_ms is not None:
+        assert window.late_at(before) == window.closes_at(window.pane_of(before))
+    column = pl.DataFrame({"time": moments}).select(window.late_at(pl.col("time")))
+    assert column.to_series().to_list() == [window.late_at(time) for time in moments]
+
+
+@given(
+    moments=st.lists(times, min_size=2, max_size=2).map(sorted), ttl=st.integers(1, 10_000_000_000)
+)
+def test_watermarks_that_count_the_same_hide_the_same_keys(moments: list[int], ttl: int) -> None:
+    window = Unwindowed(ttl)
+    before, after = moments
+    assert window.gone_to(before) <= window.gone_to(after)
+    if window.closed_before(before) == window.closed_before(after):
+        assert window.gone_to(before) == window.gone_to(after)
+    assert 0 <= window.gone_to(after) - (after - ttl) <= ttl // 1000, "early by a thousandth"
 
 
 @each_window

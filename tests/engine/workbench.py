@@ -83,6 +83,10 @@ class Workbench:
                     self.store.clear(table.name, partition)
         self.worker = self._new_worker()
 
+    def hand_over(self, number: int) -> None:
+        """A partition leaves, and comes back; what is computed of the others stays."""
+        self.worker.hand_over(number % self.partitions)
+
     def die_after_commit(self) -> None:
         """Commit a checkpoint, die before the store has it, and start again."""
         if self.worker.processor.dirty:

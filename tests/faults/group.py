@@ -156,6 +156,10 @@ class Group(Job):
         except KafkaException:
             return {}
 
+    def state_of(self, item: Worker) -> Path:
+        """The folder of a worker's state."""
+        return self.data_dir / "state" / self.app_id / item.environment["HEADRACE_WORKER_ID"]
+
     def name(self, item: Worker) -> str:
         """What the group knows a worker by."""
         return f"{self.app_id}-{item.environment['HEADRACE_WORKER_ID']}"
@@ -172,6 +176,16 @@ class Group(Job):
             }
             for member in described.members
         }
+
+    def wait_for_shares(self, size: int, *workers: Worker) -> None:
+        """Wait until each of these workers, or of all that run, has been assigned this many partitions."""
+        names = [self.name(item) for item in workers or self._wanted]
+
+        def shared() -> bool:
+            found = self.assignment()
+            return all(len(found.get(name, ())) == size for name in names)
+
+        self.wait(shared, _PATIENCE_S, f"not everybody has {size} partitions")
 
     def wait_for_all(
         self, timeout_s: float = _PATIENCE_S, partitions: Collection[int] = range(PARTITIONS)

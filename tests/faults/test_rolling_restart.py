@@ -42,7 +42,7 @@ def test_rolling_restart(
                 for other in set(group.workers) - {item}:
                     with other.log_path.open() as log:
                         log.seek(marks[other])
-                        assert "tables.restored" not in log.read(), "there was a rebalance"
+                        assert "partitions.assigned" not in log.read(), "there was a rebalance"
         group.finish_all(sales)
     with capsys.disabled():
         print(  # noqa: T201

@@ -8,32 +8,59 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.group import load, new_seed, running_group
+from tests.faults.group import PARTITIONS, load, new_seed, running_group
+from tests.faults.standstill import Standstill
 
 pytestmark = pytest.mark.kafka
 
 
-def test_workers_join_and_leave(broker: str, tmp_path: Path, full_faults: bool) -> None:
-    """From one to three workers and back; in the full form one comes or goes every two seconds."""
+def test_from_one_to_three_and_back(
+    broker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two workers join, and leave for good: what stays with the first goes on, and nothing waits for a session."""
+    settings = {"HEADRACE_LEAVE_ON_STOP": "true", "HEADRACE_SESSION_TIMEOUT_MS": "30000"}
+    with running_group(broker, tmp_path, started=1, **settings) as group:
+        first, *others = group.workers
+        with load(group, new_seed()) as sales:
+            with Standstill(broker, group.app_id, group.sources[0]) as joining:
+                group.start(*others)
+                group.wait_until_ready()
+                group.wait_for_shares(4)
+                group.wait_for_all()
+            stays = group.assignment()[group.name(first)]
+            with Standstill(broker, group.app_id, group.sources[0]) as leaving:
+                group.stop(*others)
+                group.wait_for_shares(PARTITIONS, first)
+                group.wait_for_all()
+        group.finish_all(sales)
+    moved = set(range(PARTITIONS)) - stays
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\nscaling: partitions that stay stood still for {joining.longest_s(stays):.1f} s while two "
+            f"workers joined, {leaving.longest_s(stays):.1f} s while they left; those that moved for "
+            f"{joining.longest_s(moved):.1f} s and {leaving.longest_s(moved):.1f} s"
+        )
+
+
+def test_workers_join_and_leave_all_the_time(
+    broker: str, tmp_path: Path, full_faults: bool
+) -> None:
+    """One comes or goes every two seconds, at whatever stage of its start it is."""
+    if not full_faults:
+        pytest.skip("in the full form only")
     chance = random.Random(seed := new_seed())
     with running_group(broker, tmp_path, started=1) as group:
         first, *others = group.workers
         with load(group, seed) as sales:
-            if full_faults:
-                end = time.monotonic() + 300
-                while time.monotonic() < end:
-                    due = time.monotonic() + 2
-                    item = chance.choice(others)
-                    if item.running:
-                        group.stop_anyhow(item)
-                    else:
-                        group.start(item)
-                    group.let_pass_until(due)
-            else:
-                group.start(*others)
-                group.wait_until_ready()
-                group.wait_for_all()
-                group.stop(*others)
+            end = time.monotonic() + 300
+            while time.monotonic() < end:
+                due = time.monotonic() + 2
+                item = chance.choice(others)
+                if item.running:
+                    group.stop_anyhow(item)
+                else:
+                    group.start(item)
+                group.let_pass_until(due)
             group.wait_for_all()
         assert first.running
         group.finish_all(sales)

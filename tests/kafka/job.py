@@ -100,23 +100,4 @@ async def pass_on(sales):
         batch.emit(SalePassed, batch.frame.select("user", "sequence", "amount", "_time", "_offset"))
 
 
-# An ordinary Faust agent with an ordinary Faust table, on topics of their own, in the same worker.
-words = app.topic(
-    f"{PREFIX}-words", value_type=str, value_serializer="raw", partitions=1, internal=True
-)
-shouts = app.topic(
-    f"{PREFIX}-shouts", value_type=str, value_serializer="raw", partitions=1, internal=True
-)
-heard = app.Table(f"{PREFIX}-heard", default=int, partitions=1)
-
-
-@app.agent(words)
-async def shout(stream):
-    """Answer each word in capitals, with how often it has been heard."""
-    await shouts.maybe_declare()
-    async for word in stream:
-        heard[word] += 1
-        await shouts.send(value=f"{word.upper()} {heard[word]}".encode())
-
-
 app.load([Sale, SalePassed, UserTotal, CountryTotal])

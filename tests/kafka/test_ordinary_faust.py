@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kafka
 
 def test_ordinary_agent_and_table(broker: str, tmp_path: Path) -> None:
     job = Job(broker, tmp_path)
-    with job.worker() as item:
+    with job.worker("tests.kafka.ordinary_job") as item:
         sales = job.first_sales(item, seed=4)
         producer = Producer({"bootstrap.servers": broker})
         for word in ("hello", "world", "hello"):

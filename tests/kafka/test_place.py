@@ -12,7 +12,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
 from app.engine.members import Place
 from app.engine.question import NO_GENERATION
-from app.kafka import transport
+from app.kafka import cooperative, faust_consumer, transport
+from app.kafka.cooperative import Coordinator
 from app.kafka.faust_assignor import Assignor, Said
 from app.kafka.faust_consumer import FaustConsumer
 
@@ -20,36 +21,42 @@ from app.kafka.faust_consumer import FaustConsumer
 async def test_a_place_holds_for_a_session_after_the_last_heartbeat_that_was_heard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now, heard = 1000.0, True
-    monkeypatch.setattr(transport, "_now", lambda: now)
-    monkeypatch.setattr(transport, "_start_heartbeat", lambda coordinator: None)
+    time, heard = 1000.0, True
+    monkeypatch.setattr(cooperative, "now", lambda: time)
+    monkeypatch.setattr(faust_consumer, "now", lambda: time)
+    monkeypatch.setattr(GroupCoordinator, "_start_heartbeat_task", lambda coordinator: None)
 
-    async def beat(coordinator: Any) -> bool:
-        nonlocal now
-        now += 3  # the answer takes its time; what counts is when the question was sent
+    async def beat(_: Any) -> bool:
+        nonlocal time
+        time += 3  # the answer takes its time; what counts is when the question was sent
         return heard
 
-    monkeypatch.setattr(transport, "_do_heartbeat", beat)
-    coordinator = SimpleNamespace(generation=5, member_id="me")
+    monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", beat)
+    coordinator = Coordinator.__new__(Coordinator)
+    coordinator.generation = 5
     thread = transport.ConsumerThread.__new__(transport.ConsumerThread)
     thread._consumer = SimpleNamespace(_coordinator=coordinator)
     conf = SimpleNamespace(broker_session_timeout=6.0)
     app = SimpleNamespace(consumer=SimpleNamespace(_thread=thread), conf=conf)
-    place = FaustConsumer(app).place
+    consumer = FaustConsumer(app)
+    consumer.joined(5, "me")
+    place = consumer.place
 
     assert place() == Place(NO_GENERATION, "me")
-    GroupCoordinator._start_heartbeat_task(coordinator)
+    coordinator._start_heartbeat_task()
     assert place() == Place(5, "me")
-    now += 5
-    await GroupCoordinator._do_heartbeat(coordinator)
-    now += 2.5
+    time += 5
+    await coordinator._do_heartbeat()
+    time += 2.5
     assert place() == Place(5, "me")
     heard = False
-    await GroupCoordinator._do_heartbeat(coordinator)
+    await coordinator._do_heartbeat()
     assert place() == Place(NO_GENERATION, "me")
     heard = True
-    await GroupCoordinator._do_heartbeat(coordinator)
+    await coordinator._do_heartbeat()
     assert place() == Place(5, "me")
+    coordinator.generation = -1
+    assert place() == Place(NO_GENERATION, "me")
     app.consumer._thread = None
     assert place() == Place(NO_GENERATION, "")
 
@@ -57,9 +64,13 @@ async def test_a_place_holds_for_a_session_after_the_last_heartbeat_that_was_hea
 def test_a_worker_says_where_its_web_server_is() -> None:
     conf = SimpleNamespace(consumer_group_instance_id="shop-worker-0")
     tables = SimpleNamespace(data={}, changelog_topics=set())
-    app = SimpleNamespace(conf=conf, tables=tables, web_address="http://127.0.0.1:6067")
+    app = SimpleNamespace(
+        conf=conf, tables=tables, web_address="http://127.0.0.1:6067", runner=None
+    )
     said = Assignor(app).metadata({"sales"})
-    assert Said.by(said.encode()) == Said("http://shop-worker-0", "http://127.0.0.1:6067")
+    assert Said.by(said.encode()) == Said(
+        "http://shop-worker-0", "http://127.0.0.1:6067", warm=False
+    )
     assert "shop-worker-0" in msgspec.json.decode(said.user_data)["url"]
     foreign = ConsumerProtocolMemberMetadata(0, ["sales"], b"\x00 something else")
     assert Said.by(foreign.encode()) == Said()

@@ -14,7 +14,13 @@ from aiokafka import AIOKafkaConsumer
 from app.engine.checkpoint import Checkpoint, Record
 from app.kafka import publisher, transactional_producer
 from app.kafka.membership import Membership
-from app.kafka.publisher import AbortedError, ExpelledError, Publisher, UnknownOutcomeError
+from app.kafka.publisher import (
+    AbortedError,
+    ChangedHandsError,
+    ExpelledError,
+    Publisher,
+    UnknownOutcomeError,
+)
 from app.kafka.topics import TopicNeed, ensure_topics
 from app.kafka.transaction_error import Code, TransactionError, worst
 from app.kafka.transactional_producer import TransactionalProducer
@@ -206,3 +212,25 @@ def test_doubt_outranks_a_refusal_and_a_bug_outranks_both() -> None:
     assert worst([refusal, doubt]) is doubt
     assert worst([refusal, doubt, bug]) is bug
     assert worst([refusal]) is refusal
+
+
+async def test_what_somebody_else_has_committed_is_noticed(broker: str, scene: Scene) -> None:
+    here = [(scene.source, 0)]
+    other = Publisher(
+        broker,
+        app_id=scene.app,
+        transactional_id=f"{scene.app}-other",
+        transaction_timeout_ms=20_000,
+    )
+    try:
+        async with member(broker, scene):
+            await asyncio.to_thread(scene.publisher.committed, here)
+            await asyncio.to_thread(scene.publisher.check_unchanged, here)
+            await scene.publish(b"mine")
+            await asyncio.to_thread(scene.publisher.check_unchanged, here)
+            again = Checkpoint({here[0]: 1})  # of the same offset: only its name tells
+            await asyncio.to_thread(other.publish, again, scene.membership)
+            with pytest.raises(ChangedHandsError):
+                await asyncio.to_thread(scene.publisher.check_unchanged, here)
+    finally:
+        other.close()

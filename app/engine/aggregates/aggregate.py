@@ -17,7 +17,8 @@ class Aggregate(ABC):
     """An aggregate of one column, over the events that meet `where`.
 
     `partial` reduces events to named partial columns, `merge` reduces partials to partials (it must be
-    associative and commutative), `result` turns merged partials into the value that readers see.
+    associative and commutative, and leave one that stands alone as it is), `result` turns merged partials
+    into the value that readers see.
     The names that `partial` and `merge` give must begin with `name`.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from app.engine.duration import human, milliseconds
+from app.engine.windows.window import Time
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Tumbling:
     def pane_of(self, time_ms: int) -> int:
         """The start of the window that holds this time."""
         return time_ms // self.size_ms * self.size_ms
+
+    def late_at(self, time: Time) -> Time:
+        """When the window that holds this time closes."""
+        return time // self.size_ms * self.size_ms + self.size_ms + self.grace_ms
 
     def closes_at(self, pane: int) -> int:
         """The watermark at which the window closes."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import polars as pl
+
+Time = TypeVar("Time", int, pl.Expr)
+"""One event time (ms), or a column of them."""
 
 
 class Window(Protocol):
@@ -24,6 +27,10 @@ class Window(Protocol):
 
     def pane_of(self, time_ms: int) -> int:
         """The start of the window that holds this time."""
+        ...
+
+    def late_at(self, time: Time) -> Time:
+        """The stream time from which on an event of this time is late; grows with the time."""
         ...
 
     def closes_at(self, pane: int) -> int:

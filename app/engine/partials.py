@@ -1,0 +1,59 @@
+"""Partial aggregates of the same key, reduced to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from app.codecs.key_hash import key_hashes
+
+_GROUPS_IN_CACHE = 20_000
+"""With more than so many groups, a table of them no longer fits the processor's caches."""
+_GROUP = "_group"
+
+
+def merge_partials(
+    partials: pl.DataFrame, keys: Sequence[str], merges: Sequence[pl.Expr]
+) -> pl.DataFrame:
+    """One row per key. keys: what rows must have in common; merges: what becomes of their other columns.
+
+    A row that stands alone stays as it is. Many different keys are sorted by their hashes, so that the rows
+    of a group are neighbours: two to three times as fast as finding each row's group in a large table.
+    """
+    if len(partials) > _GROUPS_IN_CACHE:
+        partials = partials.rechunk()
+        alone, several = _apart(partials, keys)
+        if several is not None:
+            reduced = (
+                several.group_by(_GROUP, maintain_order=True)
+                .agg(pl.col(keys).first(), *merges)
+                .select(partials.columns)
+            )
+            return pl.concat([alone, reduced])
+    return partials.group_by(keys).agg(merges)
+
+
+def _apart(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The rows that are alone with their key, and the others, each group together and with its number.
+
+    None: it would not pay, or keys that differ have one hash.
+    """
+    hashes = key_hashes(rows, keys)
+    different: int = pl.Series(hashes).approx_n_unique()  # type: ignore[assignment]
+    if different <= _GROUPS_IN_CACHE:
+        return rows, None
+    order = np.argsort(hashes)
+    hashes = hashes[order]
+    as_before = np.zeros(len(order) + 1, np.bool_)
+    np.equal(hashes[1:], hashes[:-1], out=as_before[1:-1])
+    grouped = as_before[1:] | as_before[:-1]
+    several, again = rows[order[grouped]], as_before[:-1][grouped]
+    same_keys = several.select(
+        pl.all_horizontal(pl.col(key).eq_missing(pl.col(key).shift(1)) for key in keys).alias("_")
+    )
+    if not (same_keys.to_series().to_numpy() | ~again).all():
+        return rows, None
+    groups = pl.Series(_GROUP, np.cumsum(~again, dtype=np.uint32)).set_sorted()
+    return rows[order[~grouped]], several.with_columns(groups)

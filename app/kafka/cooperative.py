@@ -1,0 +1,137 @@
+"""aiokafka's group membership, for workers that go on while the group rebalances.
+
+aiokafka speaks the eager protocol: everybody stops, then all join, then all begin anew. On the wire there is
+little difference to the cooperative one: what a member does meanwhile is its own affair, and the assignor says
+who is to let go of what (`hand_over`). So here a member stops nothing when a rebalance begins, keeps the
+positions of the partitions that stay, and lets new ones wait until their state has been restored.
+
+It goes on only if it has been a member without a gap: its claim must be of the generation before the new one.
+Otherwise others may have worked on its partitions, and it gives all up before it takes any, as aiokafka does.
+So does a worker that has ordinary Faust topics: their agents know no other way.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import aiokafka.consumer.consumer as consumer
+import structlog
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.errors import KafkaError
+
+from app.kafka.columnar_topics import columnar
+from app.kafka.leave_group import LeaveGroupOfStaticMember
+
+log = structlog.get_logger(__name__)
+
+
+def now() -> float:
+    """Seconds, those included in which the machine was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Coordinator(GroupCoordinator):  # type: ignore[misc]
+    """A member of the group. `heard_at`: since when the group can have given it up."""
+
+    heard_at = 0.0
+    unbroken = False
+    """Whether the partitions that this assignment has in common with the one before have been held throughout."""
+    _joined = -1
+    _stopped = False
+
+    @property
+    def cooperative(self) -> bool:
+        """Whether this member can go on while it joins again."""
+        return bool(self.generation >= 0 and self._subscription.topics <= columnar)
+
+    async def _do_heartbeat(self) -> bool:
+        sent_at = now()  # the group counts from what it has heard last
+        heard = bool(await super()._do_heartbeat())
+        if heard:
+            self.heard_at = sent_at
+        return heard
+
+    def _start_heartbeat_task(self) -> None:
+        self.heard_at = now()
+        super()._start_heartbeat_task()
+
+    def reset_generation(self) -> None:
+        """The group does not know this member any more."""
+        super().reset_generation()
+        self._performed_join_prepare = False
+
+    async def _on_join_prepare(self, previous_assignment: Any) -> None:
+        if self.cooperative:
+            self._stopped = False
+            self._group_subscription = None
+        else:
+            await self._stop(previous_assignment)
+
+    async def _stop(self, previous_assignment: Any) -> None:
+        self._stopped = True
+        await super()._on_join_prepare(previous_assignment)
+
+    async def _do_rejoin_group(self, subscription: Any) -> bool:
+        self._joined = self.generation if self.cooperative else -1
+        self._assignors[0].join(self._joined)
+        return bool(await super()._do_rejoin_group(subscription))
+
+    async def _perform_assignment(self, response: Any) -> Any:
+        self._assignors[0].form(self.generation)
+        return await super()._perform_assignment(response)
+
+    async def _on_join_complete(
+        self, generation: int, member_id: str, protocol: str, member_assignment_bytes: bytes
+    ) -> None:
+        missed = self._joined not in (generation - 1, generation)
+        subscribed_anew = self._subscription.reassignment_in_progress
+        if not self._stopped and (missed or subscribed_anew):
+            await self._stop(self._subscription.subscription.assignment)
+        self.unbroken = not self._stopped
+        await super()._on_join_complete(generation, member_id, protocol, member_assignment_bytes)
+
+    async def _maybe_leave_group(self) -> None:
+        instance = self._group_instance_id
+        if self.generation >= 0 and instance and self._assignors[0].leaves_on_stop:
+            request = LeaveGroupOfStaticMember(self.group_id, self.member_id, instance)
+            try:
+                await self._send_req(request)
+            except KafkaError as error:
+                log.warning("group.not_left", error=str(error))
+            else:
+                log.info("group.left")
+        await super()._maybe_leave_group()
+
+
+class Subscription(SubscriptionState):  # type: ignore[misc]
+    """Partitions that stay go on where they are. New ones are not read before they are told where to begin."""
+
+    def assign_from_subscribed(self, assignment: Any) -> None:
+        """Take over what the group has assigned."""
+        before = None if self.reassignment_in_progress else self.subscription.assignment
+        if before is not None and before.tps == frozenset(assignment):
+            return
+        super().assign_from_subscribed(assignment)
+        after = self.subscription.assignment
+        for tp in after.tps:
+            state = None if before is None else before.state_value(tp)
+            if state is not None:
+                state._assignment = after
+                after._tp_state[tp] = state
+            elif tp.topic in columnar:
+                state = after.state_value(tp)
+                state.seek(0)
+                state.pause()
+
+
+def install() -> None:
+    """Put our classes in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
+    for name in ("GroupCoordinator", "SubscriptionState"):
+        if not hasattr(consumer, name):
+            raise ImportError(
+                f"aiokafka.consumer.consumer has no {name}: this aiokafka is not the pinned version"
+            )
+    consumer.GroupCoordinator = Coordinator
+    consumer.SubscriptionState = Subscription

@@ -1,0 +1,196 @@
+"""Which partitions this worker holds: they follow what the group assigns, and those that stay go on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+import structlog
+from confluent_kafka import KafkaException
+
+from app.engine.work import TopicPartition
+from app.kafka.changelog import RestoreError
+from app.kafka.runner import Runner
+from app.kafka.surroundings import ConsumerControl
+from app.kafka.transaction_error import NEVER, TransactionError
+
+log = structlog.get_logger(__name__)
+
+_TAKE_OVER_PAUSE_S = 1.0
+
+
+class Holdings:
+    """Has the runner take over, give up and drop partitions, so that it has those that the group has assigned.
+
+    Each assigned partition has a number, which stays the same for as long as nobody else can have had it:
+    what has been restored for an earlier number is not what it is now.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        consumer: ConsumerControl,
+        on_fatal: Callable[[BaseException], Awaitable[None]],
+    ) -> None:
+        self._runner = runner
+        self._consumer = consumer
+        self._on_fatal = on_fatal
+        self._assigned: dict[TopicPartition, int] = {}
+        self._leaving: frozenset[TopicPartition] = frozenset()
+        self._let_go = True
+        self._held: dict[TopicPartition, int] = {}
+        self._taking: set[TopicPartition] = set()
+        self._takers: set[asyncio.Task[None]] = set()
+        self._count = 0
+        self._changed = asyncio.Event()
+        self._settling = asyncio.Lock()
+        self.settled = asyncio.Event()
+        """Set while all that is to be held is held."""
+
+    def follow(
+        self,
+        partitions: Collection[TopicPartition],
+        leaving: Collection[TopicPartition],
+        *,
+        unbroken: bool,
+    ) -> None:
+        """The group has assigned these partitions, of which some are to be given up for others.
+
+        unbroken: this worker has been a member throughout, so what it has been assigned before is still its own.
+        """
+        self._count += 1
+        before = self._assigned if unbroken else {}
+        self._assigned = {here: before.get(here, self._count) for here in partitions}
+        self._leaving = frozenset(leaving)
+        self._let_go = not leaving
+        self._runner.assigned = True
+        self._runner.publication.moved(self._gone())
+        self._note()
+        self._changed.set()
+        self._say_warm()
+
+    async def release(self) -> None:
+        """Give all partitions up: this worker stops before it joins the group again."""
+        self._runner.assigned = False
+        self._assigned, self._leaving, self._let_go = {}, frozenset(), True
+        self._note()
+        self._runner.publication.leave(True)
+        try:
+            async with self._settling:
+                await self._runner.give_up(list(self._held))
+                self._held = {}
+        finally:
+            self._runner.publication.leave(False)
+
+    def close(self) -> None:
+        """Follow no more; the runner still has what is held."""
+        self._assigned, self._leaving, self._let_go = {}, frozenset(), True
+        for task in self._takers:
+            task.cancel()
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        warm = asyncio.ensure_future(self._warm_up())
+        try:
+            await self._follow()
+        finally:
+            warm.cancel()
+
+    async def _warm_up(self) -> None:
+        await self._runner.warmed_up()
+        self._say_warm()
+
+    def _say_warm(self) -> None:
+        """What others were to keep until this worker is warm can come now."""
+        if self._runner.warm and self._consumer.waiting():
+            self._consumer.rejoin()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            async with self._settling:
+                await self._settle()
+
+    async def _settle(self) -> None:
+        if gone := self._gone():
+            log.warning("partitions.lost", partitions=len(gone))
+            await self._runner.drop(gone)
+            self._forget(gone)
+        if leaving := self._held.keys() & self._leaving:
+            await self._runner.give_up(leaving)
+            self._forget(leaving)
+        if not self._let_go and not self._held.keys() & self._leaving:
+            self._let_go = True
+            log.info("partitions.let_go", partitions=len(self._leaving))
+            await self._consumer.let_go(self._leaving)
+        if new := self._still(self._assigned.keys() - self._held.keys() - self._taking):
+            self._taking.update(new)
+            task = asyncio.ensure_future(self._take(new))
+            self._takers.add(task)
+            task.add_done_callback(self._takers.discard)
+        self._note()
+
+    def _gone(self) -> list[TopicPartition]:
+        """What is held and not this worker's any more."""
+        return [here for here, number in self._held.items() if self._assigned.get(here) != number]
+
+    def _still(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Those of the partitions that are to be held, with their numbers."""
+        return {
+            here: self._assigned[here]
+            for here in partitions
+            if here in self._assigned and here not in self._leaving
+        }
+
+    def _forget(self, partitions: Collection[TopicPartition]) -> None:
+        for here in partitions:
+            self._held.pop(here, None)
+
+    def _note(self) -> None:
+        restored = not self._still(self._assigned.keys() - self._held.keys())
+        self._runner.restored = self._runner.assigned and restored
+        if self._runner.restored:
+            self.settled.set()
+        else:
+            self.settled.clear()
+
+    async def _take(self, wanted: dict[TopicPartition, int]) -> None:
+        """Take partitions over, however long that takes: the group may move on meanwhile."""
+        asked = set(wanted)
+        try:
+            while wanted and not await self._take_once(wanted):
+                await asyncio.sleep(_TAKE_OVER_PAUSE_S)
+                wanted = self._wanted(wanted)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            await self._on_fatal(error)
+            raise
+        finally:
+            self._taking -= asked
+            self._changed.set()
+
+    def _wanted(self, before: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        now = self._still(before)
+        return {here: number for here, number in before.items() if now.get(here) == number}
+
+    async def _take_once(self, wanted: dict[TopicPartition, int]) -> bool:
+        """Whether it is done. Not so while Kafka is away, or while the transaction of a killed worker is still open."""
+        runner = self._runner
+        try:
+            taken = await runner.take_over(list(wanted))
+        except (TransactionError, RestoreError, KafkaException) as error:
+            if isinstance(error, TransactionError) and error.code in NEVER:
+                raise
+            runner.last_error = f"the tables cannot be restored yet: {error}"
+            log.warning("tables.not_restored_yet", reason=str(error))
+            return False
+        runner.last_error = None
+        if mine := self._wanted(wanted):
+            here = taken.only(mine.keys(), runner.processor)
+            runner.add(here)
+            self._held.update(mine)
+            self._note()
+            await self._consumer.begin(here.positions)
+        return True

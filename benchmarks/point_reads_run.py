@@ -1,0 +1,70 @@
+"""Measures reads of single keys inside a worker that has the main job to do at half its speed."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from benchmarks.child import ChildError
+from benchmarks.latency import RATE_TOLERANCE, SILENCE_S_MAX, await_ready, summary
+from benchmarks.latency_producer import pool_events
+from benchmarks.stall import Stall
+from benchmarks.workbench import Workbench
+
+WORKER = ("-m", "faust", "--quiet", "-A", "benchmarks.point_reads", "worker", "-l", "warn")
+_LEAD_S = 10  # the producer begins before the reads do, and ends after them
+
+
+def run_point_reads(bench: Workbench) -> dict[str, Any]:
+    """p50 and p99 of a read in ms, while events come at the scale's rate.
+
+    ChildError when the worker or the producer could not hold its rate.
+    """
+    bench.compile_kernels()
+    scale = bench.scale
+    seconds = scale.latency_warm_up_seconds + scale.latency_seconds
+    topic = f"{bench.prefix}.read-{uuid.uuid4().hex[:6]}"  # of this round alone
+    bench.topics.create(topic)
+    settings = {
+        "BENCH_TOPIC": topic,
+        "BENCH_POOL_EVENTS": str(pool_events(scale.read_while_rate)),
+        "BENCH_READS_PER_SECOND": str(scale.reads_per_second),
+        "BENCH_WARM_UP_SECONDS": str(scale.latency_warm_up_seconds),
+        "BENCH_SECONDS": str(scale.latency_seconds),
+    }
+    send = ["-m", "benchmarks.latency_producer", topic, str(scale.read_while_rate)]
+    with bench.child("point-reads", WORKER, **settings) as worker:
+        await_ready(worker)
+        stall, found = Stall("the reads", SILENCE_S_MAX), {}
+        with (
+            bench.step("point reads", scale.reads_per_second * seconds) as step,
+            bench.child("reads-producer", [*send, str(seconds + _LEAD_S)]) as producer,
+        ):
+            for found in worker.reports(SILENCE_S_MAX):
+                if "reads" not in found:
+                    continue
+                producer.check_alive()
+                stall.at(found["reads"])
+                step.at(found["reads"])
+                if "ages_ms" in found:
+                    break
+            sent = list(producer.reports(SILENCE_S_MAX))[-1]
+        lag = sum(bench.topics.ends(topic, bench.workload.partitions)) - sum(
+            bench.topics.committed(
+                worker.environment["HEADRACE_APP_ID"], topic, bench.workload.partitions
+            )
+        )
+    rate = sent["events_per_second"]
+    behind = lag > rate * SILENCE_S_MAX / 10
+    if rate < scale.read_while_rate * (1 - RATE_TOLERANCE) or behind:
+        raise ChildError(
+            f"{rate:,.0f} of {scale.read_while_rate:,} events/s were produced, and {lag:,} of them are not "
+            "counted yet: the machine is too busy to measure reads"
+        )
+    return {
+        "seconds": found["seconds"],
+        "events_per_second": rate,
+        "reads_per_second": found["reads"] / found["seconds"],
+        "found": found["found"] / found["reads"],
+        **summary(found["ages_ms"]),
+    }

@@ -1,0 +1,124 @@
+"""Measures what a second worker brings, with the broker on the same two cores."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import ExitStack
+from typing import Any
+
+import psutil
+
+from benchmarks.check import differences, emitted
+from benchmarks.child import Child
+from benchmarks.gate import closed_gate
+from benchmarks.latency import await_ready
+from benchmarks.main_job_run import SAMPLE_INTERVAL_S, STALL_S_MAX, WORKER
+from benchmarks.scrape import free_port
+from benchmarks.stall import Stall
+from benchmarks.topics import read_committed
+from benchmarks.workbench import Workbench
+
+
+def run_scale_out(bench: Workbench) -> dict[str, Any]:
+    """The main job by one worker and by two of a group, each on events that become readable at one moment.
+
+    times: the rate of two workers against that of one, as it is. times_less_broker: the same if the broker
+    had not taken its share of the two cores from the two workers (half of its CPU time, as it slows both);
+    one worker leaves it a core.
+    """
+    bench.compile_kernels()
+    answer = bench.workload.totals()
+    one, two = (_run(bench, count) for count in (1, 2))
+    faults = [
+        fault for found in (one, two) for fault in differences(answer, emitted(found.pop("values")))
+    ]
+    return {
+        "events": one["events"],
+        "seconds": one["seconds"] + two["seconds"],
+        "one_worker": one,
+        "two_workers": two,
+        "times": one["seconds"] / two["seconds"],
+        "times_less_broker": one["seconds"] / (two["seconds"] - two["broker_cpu_seconds"] / 2),
+        "correct": not faults,
+        "differences": faults,
+    }
+
+
+def _run(bench: Workbench, count: int) -> dict[str, Any]:
+    label = f"{count} worker{'s' * (count > 1)}"
+    partitions = bench.workload.partitions
+    topic = f"{bench.prefix}.gated-{uuid.uuid4().hex[:6]}"
+    bench.topics.create(topic, partitions)
+    with closed_gate(bench.servers, topic, partitions) as gate, ExitStack() as stack:
+        bench.write(topic, bench.workload)
+        first = stack.enter_context(_worker(bench, topic))
+        await_ready(first)
+        group = {name: first.environment[name] for name in ("HEADRACE_APP_ID", "HEADRACE_DATA_DIR")}
+        workers = [first]
+        for _ in range(count - 1):
+            workers.append(stack.enter_context(_worker(bench, topic, **group)))
+            await_ready(workers[-1])
+        broker = _broker(bench.servers)
+        before = _cpu_seconds(broker)
+        gate.abort_transaction()
+        facts = _measured(bench, workers, topic, group["HEADRACE_APP_ID"], label)
+        facts["broker_cpu_seconds"] = _cpu_seconds(broker) - before
+        derived = f"{group['HEADRACE_APP_ID']}.totals"
+        ends = bench.topics.ends(derived, partitions)
+        values = read_committed(bench.servers, derived, [0] * partitions, ends)
+    return {**facts, "values": values}
+
+
+def _worker(bench: Workbench, topic: str, **settings: str) -> Child:
+    port = str(free_port())
+    return bench.child("scale-out", WORKER, BENCH_TOPIC=topic, HEADRACE_WEB_PORT=port, **settings)
+
+
+def _measured(
+    bench: Workbench, workers: list[Child], topic: str, group: str, label: str
+) -> dict[str, Any]:
+    """From now until the group has committed all events of the topic."""
+    partitions = bench.workload.partitions
+    events = bench.workload.events + partitions
+    gates = 2 * partitions  # the first record of each, and the marker of its end
+    processes = [psutil.Process(worker.pid) for worker in workers]
+    cpu_before = sum(map(_cpu_seconds, processes))
+    started = time.monotonic()
+    stall = Stall(label, STALL_S_MAX)
+    with bench.step(label, events) as step:
+        while True:
+            done = sum(bench.topics.committed(group, topic, partitions))
+            step.at(done)
+            # the marker itself is no event: it may not be worth a checkpoint
+            if done >= events + gates // 2:
+                break
+            for worker in workers:
+                worker.check_alive()
+            stall.at(done)
+            time.sleep(SAMPLE_INTERVAL_S)
+    seconds = time.monotonic() - started
+    return {
+        "events": events,
+        "seconds": seconds,
+        "events_per_second": events / seconds,
+        "cpu_seconds": sum(map(_cpu_seconds, processes)) - cpu_before,
+        "peak_memory_mb": max(worker.peak_memory_mb() for worker in workers),
+    }
+
+
+def _broker(servers: str) -> psutil.Process | None:
+    """The broker's process, if it is on this machine."""
+    port = int(servers.split(",")[0].rsplit(":", 1)[1])
+    for connection in psutil.net_connections("tcp"):
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr.port == port
+            and connection.pid
+        ):
+            return psutil.Process(connection.pid)
+    return None
+
+
+def _cpu_seconds(process: psutil.Process | None) -> float:
+    return sum(process.cpu_times()[:2]) if process else 0.0

@@ -1,0 +1,69 @@
+"""Merging many partials: by sorting as by grouping."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from app.codecs.key_hash import key_hashes
+from app.engine import partials as module
+from app.engine.partials import merge_partials
+
+MERGES = [pl.col("count").sum(), pl.col("largest").max()]
+KEYS = ["pane", "user", "rate"]
+FLOATS = [None, float("nan"), 0.0, -0.0, 1.5]
+
+
+def partials(seed: int, users: int) -> pl.DataFrame:
+    """Frames one after the other, whose keys have nulls, and numbers that are equal but not alike."""
+    random = Random(seed)
+    rows = [
+        {
+            "pane": random.randrange(2) * 10,
+            "user": random.choice([None, f"user-{random.randrange(users)}"]),
+            "rate": random.choice(FLOATS),
+            "count": random.randrange(1, 5),
+            "largest": random.choice([None, random.random()]),
+        }
+        for _ in range(random.randrange(300, 3000))
+    ]
+    return pl.concat(
+        pl.DataFrame(rows[start::3], schema_overrides={"largest": pl.Float64}) for start in range(3)
+    )
+
+
+def check(rows: pl.DataFrame) -> None:
+    expected = rows.group_by(KEYS).agg(MERGES)
+    assert_frame_equal(merge_partials(rows, KEYS, MERGES), expected, check_row_order=False)
+
+
+@pytest.mark.parametrize("users", [1, 30, 1000, 100_000])
+@pytest.mark.parametrize("seed", [Random().randrange(1 << 32) for _ in range(3)])
+def test_sorting_gives_what_grouping_gives(
+    monkeypatch: pytest.MonkeyPatch, seed: int, users: int
+) -> None:
+    monkeypatch.setattr(module, "_GROUPS_IN_CACHE", 20)
+    check(partials(seed, users))
+
+
+@pytest.mark.parametrize("seed", [Random().randrange(1 << 32) for _ in range(3)])
+def test_keys_that_share_a_hash_stay_apart(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    def weak(frame: pl.DataFrame, keys: list[str]) -> npt.NDArray[np.uint64]:
+        return key_hashes(frame, keys) % np.uint64(100)
+
+    monkeypatch.setattr(module, "_GROUPS_IN_CACHE", 20)
+    monkeypatch.setattr(module, "key_hashes", weak)
+    check(partials(seed, users=1000))
+
+
+def test_as_many_as_are_sorted_without_being_told_to() -> None:
+    users = [f"user-{number % 60_000}" for number in range(100_000)]
+    rows = pl.DataFrame(
+        {"pane": 0, "user": users, "rate": 1.0, "count": 1, "largest": np.arange(100_000.0)}
+    )
+    check(rows)
