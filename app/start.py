@@ -25,7 +25,8 @@ def create_app(namespace: dict[str, Any]) -> Any:
         sys.path.insert(0, root)
 
     import agents
-    import app.cli.agents  # registers the command
+    import app.cli.agents
+    import app.cli.rebuild  # both register their commands
     import app.events
     import tables
     from app.engine.table import TableDefinitionError

@@ -45,7 +45,7 @@ from app.kafka.publisher import Publisher
 from app.kafka.purge import Purge
 from app.kafka.runner import Runner
 from app.kafka.surroundings import Pace
-from app.kafka.topics import TopicError, TopicNeed, ensure_topics, needs
+from app.kafka.topics import PartitionsChangedError, TopicError, TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
 from app.settings import Settings
@@ -158,12 +158,8 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.catalogue,
             self.columnar_tables,
             [agent.cls for agent in self.columnar_agents],
-            limits=Limits(settings.event_kb_max << 10, settings.json_depth_max, settings.check_crc),
-            sizes=Sizes(
-                settings.segment_kb_max << 10,
-                settings.segments_per_window_max,
-                settings.checkpoint_merge_mb_max << 20,
-            ),
+            limits=self.limits,
+            sizes=self.sizes,
         )
         topics = self.processor.topics
         columnar.update(topics)
@@ -178,6 +174,22 @@ class Headrace(faust.App):  # type: ignore[misc]
             )
             super().agent(source, name=self.engine_name)(self._pump)
 
+    @property
+    def limits(self) -> Limits:
+        """What events may be."""
+        settings = self.settings
+        return Limits(settings.event_kb_max << 10, settings.json_depth_max, settings.check_crc)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the tables' state."""
+        settings = self.settings
+        return Sizes(
+            settings.segment_kb_max << 10,
+            settings.segments_per_window_max,
+            settings.checkpoint_merge_mb_max << 20,
+        )
+
     async def _pump(self, fetches: AsyncIterator[Fetch]) -> None:
         assert self.runner is not None
         await self.runner.pump(fetches)
@@ -186,6 +198,8 @@ class Headrace(faust.App):  # type: ignore[misc]
         """Start or find the broker, make the topics, open the state; without them the process ends."""
         try:
             await self._first_start()
+        except PartitionsChangedError as error:
+            _refuse(error)
         except (BrokerError, SlotError, StateRefusedError, TopicError) as error:
             _do_not_start(str(error))
         except OSError as error:
@@ -328,6 +342,11 @@ class Headrace(faust.App):  # type: ignore[misc]
                 app_id=settings.app_id,
                 transactional_id=f"{settings.app_id}-{self._slot.id}",
                 transaction_timeout_ms=settings.transaction_timeout_ms,
+                partitions_fixed={
+                    table.topic: self._partition_counts[table.topic]
+                    for table in self.columnar_tables
+                    if table.aligned
+                },
             ),
             ChangelogRestore(
                 servers, settings.app_id, self._store, progress, timeout_s=2 * timeout_s

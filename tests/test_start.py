@@ -72,3 +72,17 @@ def test_the_agents_are_listed() -> None:
     assert "order.placed on orders" in line
     assert "over a thousand" in line
     assert "headrace.engine" not in done.stdout
+
+
+def test_the_help_of_rebuild_teaches() -> None:
+    done = subprocess.run(
+        [FAUST, "-A", "app", "rebuild", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Stop all workers first" in done.stdout
+    assert "faust -A app rebuild revenue_per_minute --from 2024-05-31T12:00" in done.stdout

@@ -203,7 +203,7 @@ class CommittedReader:
         frames = {key: self._cache.get((*here, key)) for key in keys}
         missing = [key for key, frame in frames.items() if frame is None]
         for key, data in zip(missing, self._store.read(*here, missing), strict=True):
-            frames[key] = frame = segment.decode(data)
+            frames[key] = frame = item.layout.read(segment.decode(data))
             self._cache.put((*here, key), frame)
         return [frame for frame in frames.values() if frame is not None]
 

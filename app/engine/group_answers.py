@@ -82,7 +82,7 @@ class GroupAnswers:
             raise PartsMissingError(question.table, missing, count, pl.DataFrame())
 
     def _count(self, table: str) -> int:
-        return self._counts[self._processor.tables[table].topic]
+        return self._counts[self._processor.read_topic(self._processor.tables[table])]
 
     # -- who is asked for what --------------------------------------------------------------------
 

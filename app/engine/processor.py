@@ -13,10 +13,11 @@ from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import late_event, late_rows
 from app.engine.intake import Intake
-from app.engine.repartition import Sender, received
+from app.engine.repartition import Receiver, Sender
 from app.engine.source import Limits
 from app.engine.sources import sources
 from app.engine.stacks import Budget, Sizes
+from app.engine.store import StateRefusedError
 from app.engine.table import Table
 from app.engine.table_partition import Change, TablePartition
 from app.engine.watermark import Progress
@@ -54,7 +55,7 @@ class Processor:
             app_id, catalogue, self.tables.values(), agent_types, limits or Limits()
         )
         self._repartition = {
-            names.repartition_topic(app_id, table.name): table
+            names.repartition_topic(app_id, table.name): (table.name, Receiver(table))
             for table in self.tables.values()
             if not table.aligned
         }
@@ -133,7 +134,19 @@ class Processor:
         """A fresh, empty state for one partition of a table, to be loaded and assigned."""
         item = self.tables[table]
         senders = (partition,) if item.aligned else range(self._partition_counts[item.topic])
-        return TablePartition(item, partition, senders, self._sizes)
+        count = self._partition_counts[self.read_topic(item)]
+        return TablePartition(item, partition, senders, count, self._sizes)
+
+    def refuse_new(self, partitions: Iterable[TopicPartition]) -> None:
+        """StateRefusedError: one of these (table, partition)s was not there when the worker started."""
+        for name, number in partitions:
+            topic = self.read_topic(self.tables[name])
+            if number >= self._partition_counts[topic]:
+                raise StateRefusedError(
+                    f"topic {topic} has got partitions, and had {self._partition_counts[topic]}: table {name!r} would "
+                    "find its keys in other partitions than before; give it a new name, under which it counts from "
+                    "then on"
+                )
 
     def set_partition_counts(self, partition_counts: Mapping[str, int]) -> None:
         """Say how many partitions each topic has."""
@@ -168,8 +181,8 @@ class Processor:
                     self._take(work, table, batch)
 
     def _receive(self, work: Work) -> None:
-        table = self._repartition[work.fetch.topic].name
-        for sender, progress, partials in received(parse(work.fetch, check_crc=True)):
+        table, receiver = self._repartition[work.fetch.topic]
+        for sender, progress, partials in receiver.received(parse(work.fetch, check_crc=True)):
             work.received.append((table, sender, progress, partials))
 
     def _take(self, work: Work, table: Table, batch: Batch) -> None:
@@ -349,7 +362,7 @@ class Processor:
                 table,
                 names.repartition_topic(self.app_id, table.name),
                 key[1],
-                self._partition_counts[table.topic],
+                self._partition_counts[self.read_topic(table)],
                 self._sizes.segment_bytes_max,
             )
         checkpoint.records += sender.records(table.stack(partials) if partials else None, progress)

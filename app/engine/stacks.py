@@ -17,6 +17,7 @@ import polars as pl
 
 from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine import segment
+from app.engine.layout import Layout
 from app.engine.segment import Head, Run
 from app.engine.sessions import LAST
 from app.engine.table import Table
@@ -124,6 +125,7 @@ class StackUpdate:
         self,
         committed: Stacks,
         table: Table,
+        layout: Layout,
         sequence: int,
         sizes: Sizes,
         budget: Budget,
@@ -139,6 +141,7 @@ class StackUpdate:
             halves=dict(committed.halves),
         )
         self._table = table
+        self._layout = layout
         self._sequence = sequence
         self._sizes = sizes
         self._budget = budget
@@ -320,13 +323,15 @@ class StackUpdate:
         """Segments, those included that this update has made."""
         missing = [key for key in keys if key not in self.puts]
         found = dict(zip(missing, self._read(missing), strict=True)) if missing else {}
-        return [segment.decode(found[key] if key in found else self.puts[key]) for key in keys]
+        values = (found[key] if key in found else self.puts[key] for key in keys)
+        return [self._layout.read(segment.decode(value)) for value in values]
 
     def _written(
         self, pane: int, level: int, sequence: int, frame: pl.DataFrame, before: Run | None = None
     ) -> Run:
         """A run of these rows, or `before` with them behind its own."""
-        values = segment.encode(frame, self._table.by, self._sizes.segment_bytes_max)
+        stored = self._layout.write(frame)
+        values = segment.encode(stored, self._table.by, self._sizes.segment_bytes_max)
         first = before or Run(level, sequence, ())
         run = first.grown([Head.of(value) for value in values])
         for number, value in enumerate(values, len(first.heads)):

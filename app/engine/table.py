@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from app.engine.aggregates import EVENTS, Aggregate
-from app.engine.batch_columns import TIME
+from app.engine.batch_columns import OFFSET, TIME
 from app.engine.duration import milliseconds
 from app.engine.partials import merge_partials
 from app.engine.reads import TableReads
@@ -86,8 +85,11 @@ class Table:
         self.sessions = None if self.ttl_ms is None else Sessions(self.ttl_ms, self._keys)
         self._partial = [pl.len().cast(pl.Int64).alias(EVENTS)]
         self._merge = [pl.col(EVENTS).sum()]
+        self.parts: dict[str, list[str]] = {}
         for column, aggregate in self.columns.items():
-            self._partial += aggregate.partial(column)
+            partial = aggregate.partial(column)
+            self.parts[column] = [expression.meta.output_name() for expression in partial]
+            self._partial += partial
             self._merge += aggregate.merge(column)
         if self.sessions:
             self._partial += self.sessions.partial
@@ -118,18 +120,25 @@ class Table:
         """The topic whose events feed the table."""
         return event_type(self.fed_by or self.source).topic
 
-    @property
-    def definition(self) -> str:
-        """What the state depends on: the key, the window and the columns, as text."""
-        columns = ", ".join(
-            f"{name}={type(item).__name__}({item.column}, {item.where})"
-            for name, item in self.columns.items()
-        )
-        kinds = [str(self.row_schema[key]) for key in self.by]
-        text = f"{self.by} {kinds} {self.windowing.size_ms} {columns}"
-        if self.ttl_ms is not None:
-            text += f" ttl {self.ttl_ms}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    @cached_property
+    def partial_schema(self) -> dict[str, pl.DataType]:
+        """The columns of a partial."""
+        kinds = {**schema(self.source), TIME: pl.Int64(), OFFSET: pl.Int64()}
+        grouped = pl.LazyFrame(schema=kinds).group_by(self._keys).agg(self._partial)
+        return {PANE: pl.Int64(), **grouped.collect_schema()}
+
+    def of_nothing(self, column: str) -> Any:
+        """What a column is where no event has counted for it."""
+        kinds = {part: self.partial_schema[part] for part in (EVENTS, *self.parts[column])}
+        empty = pl.DataFrame({part: [None] for part in kinds}, schema=kinds)
+        aggregate = self.columns[column]
+        merged = empty.select(pl.col(EVENTS).sum(), *aggregate.merge(column))
+        return merged.select(aggregate.result(column)).item()
+
+    def emits_filled(self, column: str) -> bool:
+        """Whether the column is emitted as a field that must not be null."""
+        emit = self.emit
+        return emit is not None and column in set(emit.__struct_fields__) - optional(emit)
 
     async def get(self, key: Any) -> pl.DataFrame:
         """The rows of one key, as the last checkpoint left them: one per window, newest first.

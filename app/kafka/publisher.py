@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import structlog
@@ -16,6 +16,7 @@ from app.engine.checkpoint import Checkpoint
 from app.engine.offset_note import OffsetNote
 from app.kafka.membership import Membership
 from app.kafka.outbox import Outbox
+from app.kafka.topics import PartitionsChangedError
 from app.kafka.transaction_error import LATER, Code, TransactionError, worst
 from app.kafka.transactional_producer import TransactionalProducer
 
@@ -64,6 +65,9 @@ class Publisher:
 
     After any doubt about a commit the producer is thrown away: a new one with the same transactional id
     fences it, and the offsets that the group then has committed tell what became of the transaction.
+
+    partitions_fixed: topics whose number of partitions must stay this one, since tables have their keys where these
+    have them; nothing is committed that was read after it has changed.
     """
 
     def __init__(
@@ -73,7 +77,9 @@ class Publisher:
         app_id: str,
         transactional_id: str,
         transaction_timeout_ms: int,
+        partitions_fixed: Mapping[str, int] | None = None,
     ) -> None:
+        self._partitions_fixed = dict(partitions_fixed or {})
         self._app_id = app_id
         self._timeout_ms = transaction_timeout_ms
         self._timeout_s = transaction_timeout_ms / 1000
@@ -170,7 +176,7 @@ class Publisher:
 
         Gives the next changelog offset per (table, partition) that was written.
         Raises AbortedError when nothing of it holds; FencedError or UnknownOutcomeError when this worker
-        must stop.
+        must stop; PartitionsChangedError when a topic's number of partitions has changed.
         """
         if membership.generation < 0 or not membership.member:
             # Kafka would take such a commit for one of a lone consumer, and not check the group at all
@@ -183,6 +189,9 @@ class Publisher:
             ends = self._run(self._send(self._open_producer, checkpoint, membership, tag))
         except TransactionError as error:
             raise self._aborted(error) from error
+        except PartitionsChangedError:
+            self._abort()
+            raise
         try:
             self._run(self._open_producer.commit())
         except TransactionError as error:
@@ -215,14 +224,29 @@ class Publisher:
             here: (offset, OffsetNote(tag, checkpoint.stream_times.get(here, {})).encode())
             for here, offset in checkpoint.positions.items()
         }
-        offsets, ends = await asyncio.gather(
+        fixed, offsets, ends = await asyncio.gather(
+            self._check_partitions(producer),
             producer.send_offsets(membership, notes),
             producer.produce(self._outbox.batches(checkpoint, counts)),
             return_exceptions=True,  # both have ended before anything else is done
         )
-        if errors := [item for item in (offsets, ends) if isinstance(item, BaseException)]:
+        answers = (fixed, offsets, ends)
+        if errors := [item for item in answers if isinstance(item, BaseException)]:
             raise worst(errors)
         return cast(Offsets, ends)
+
+    async def _check_partitions(self, producer: TransactionalProducer) -> None:
+        """Asked after the events were read: none of them can come of a number that is not yet known here."""
+        if not self._partitions_fixed:
+            return
+        now = await producer.partition_counts_now(self._partitions_fixed)
+        for topic, count in self._partitions_fixed.items():
+            if now.get(topic, count) != count:
+                raise PartitionsChangedError(
+                    f"topic {topic} has {now[topic]} partitions now, and had {count}: its tables whose key is the "
+                    "topic's key would find their keys in other partitions than before; give them new names, under "
+                    "which they count from then on"
+                )
 
     def _aborted(self, error: TransactionError) -> AbortedError:
         """End a transaction whose commit was never asked for; the error to raise. FencedError."""

@@ -235,7 +235,8 @@ class Runner:
             except BaseException as error:
                 # a bug, or Polars' own panic, which is no Exception: nothing is lost if we end here
                 self._abandon()
-                log.exception("engine.failed")
+                if not isinstance(error, StateRefusedError):
+                    log.exception("engine.failed")
                 await self.on_fatal(error)
                 raise
             finally:

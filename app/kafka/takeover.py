@@ -11,7 +11,7 @@ import structlog
 from app.engine import names
 from app.engine.processor import Processor
 from app.engine.store import StateRefusedError, Store
-from app.engine.table_partition import META_KEY, TablePartition
+from app.engine.table_partition import TablePartition
 from app.engine.work import TopicPartition
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.publisher import Committed
@@ -69,12 +69,14 @@ def take_over(
     started = time.monotonic()
     positions = {here: offset for here, (offset, _) in committed.items()}
     owned = _owned_tables(processor, partitions)
+    processor.refuse_new(owned)
     records = restore.run(owned)
     tables: dict[TopicPartition, TablePartition] = {}
     for name, number in owned:
         item = tables[(name, number)] = processor.table_partition(name, number)
-        item.load(store.heads(name, number), store.get(name, number, META_KEY))
+        item.load(store)
         _check_positions(item, positions)
+    _tell_migrations(tables.values())
     fresh = first_offsets([here for here in partitions if here not in positions])
     for here, start in log_starts(positions).items():
         if start > positions[here]:  # retention was quicker than the worker
@@ -89,6 +91,19 @@ def take_over(
         records,
         time.monotonic() - started,
     )
+
+
+def _tell_migrations(tables: Iterable[TablePartition]) -> None:
+    """Say, once for each table, that its state takes on another definition with its next checkpoint."""
+    told = {item.table.name: item.migration for item in tables if item.migration}
+    for name, migration in told.items():
+        log.warning(
+            "table.migrated",
+            table=name,
+            added=", ".join(migration.added) or "nothing",
+            dropped=", ".join(migration.dropped) or "nothing",
+            note="an added column counts from now on; faust -A app rebuild counts it from the source",
+        )
 
 
 def _owned_tables(
@@ -112,5 +127,6 @@ def _check_positions(item: TablePartition, committed: Mapping[TopicPartition, in
         if known is not None and position > known:
             raise StateAheadError(
                 f"table {item.table.name!r}, partition {item.partition}: its state holds {here} up to {position}, "
-                f"but the group has committed only {known}; the offsets were reset by hand: give the table a new name"
+                f"but the group has committed only {known}; the offsets were reset by hand: rebuild the table from its "
+                f"source (faust -A app rebuild {item.table.name}), or give it a new name"
             )

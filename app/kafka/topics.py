@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.engine import names
-from app.engine.store import STALE_AFTER_S
+from app.engine.store import STALE_AFTER_S, StateRefusedError
 from app.engine.table import Table
 from app.events.catalogue import Catalogue
 
@@ -36,15 +36,21 @@ class TopicError(RuntimeError):
     """A topic is not as the application needs it; the message says what to do."""
 
 
+class PartitionsChangedError(StateRefusedError):
+    """A topic has another number of partitions than the state of a table that depends on it."""
+
+
 @dataclass(frozen=True)
 class TopicNeed:
     """A topic that must be there.
 
-    like: the topic whose number of partitions it must have. partitions: to make it with; None: the default.
+    like: the topic whose number of partitions it is made with, and must have, unless it `may_differ` later.
+    partitions: to make it with; None: the default.
     """
 
     name: str
     like: str | None = None
+    may_differ: bool = False
     partitions: int | None = None
     config: Mapping[str, str] = field(default_factory=dict)
 
@@ -59,14 +65,15 @@ def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[To
     wanted.append(TopicNeed(names.dead_letter_topic(app_id), config=roomy))
     for table in tables:
         wanted.append(TopicNeed(names.late_topic(app_id, table.name), config=roomy))
-        changelog = names.changelog_topic(app_id, table.name)
-        wanted.append(TopicNeed(changelog, table.topic, config=CHANGELOG_CONFIG))
+        placed = table.topic
         if not table.aligned:
             # never deleted by age: what is not yet counted must not be lost; read records are deleted by us
             keep = {"retention.ms": "-1", "retention.bytes": "-1"}
-            wanted.append(
-                TopicNeed(names.repartition_topic(app_id, table.name), table.topic, config=keep)
-            )
+            placed = names.repartition_topic(app_id, table.name)
+            # its keys stay where they are when the source gets more partitions
+            wanted.append(TopicNeed(placed, table.topic, may_differ=True, config=keep))
+        changelog = names.changelog_topic(app_id, table.name)
+        wanted.append(TopicNeed(changelog, placed, config=CHANGELOG_CONFIG))
     return wanted
 
 
@@ -75,7 +82,8 @@ def ensure_topics(
 ) -> dict[str, int]:
     """Make the topics that are missing; give the number of partitions of each.
 
-    Raises TopicError when one cannot be made or does not fit the one that it must be like.
+    Raises TopicError when one cannot be made, PartitionsChangedError when it does not fit the one that it must be
+    like.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     try:
@@ -94,10 +102,11 @@ def ensure_topics(
         counts[need.name] = found.get(need.name, count)
         if need.name not in found:
             missing.append(NewTopic(need.name, count, replication, config=dict(need.config)))
-        elif need.like and found[need.name] != count:
-            raise TopicError(
-                f"topic {need.name} has {found[need.name]} partitions and {need.like} has {count}: the number of "
-                f"partitions of {need.like} was changed under a table; give the table a new name to build it anew"
+        elif need.like and found[need.name] != count and not need.may_differ:
+            raise PartitionsChangedError(
+                f"topic {need.like} has {count} partitions, and {need.name}, which holds the state of a table on it, "
+                f"has {found[need.name]}: the number was changed under the table, so its keys are in other partitions "
+                "than before; give the table a new name, under which it counts from then on"
             )
     if missing:
         _create(admin, missing)

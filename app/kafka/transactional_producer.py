@@ -15,7 +15,8 @@ from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.api import RequestStruct
+from aiokafka.protocol.api import Request, RequestStruct
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
 
 from app.codecs.record_writer import UnsentBatch
@@ -99,6 +100,12 @@ class TransactionalProducer:
             await self._wait(f"Metadata of {', '.join(missing)}", code, pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
         return {topic: len(cluster.partitions_for_topic(topic)) for topic in wanted}
+
+    async def partition_counts_now(self, topics: Iterable[str]) -> dict[str, int]:
+        """The same, as a broker says at this moment; topics of which it says nothing are left out."""
+        node = self._connected.get_random_node()
+        answer = await self._ask(node, MetadataRequest(list(topics)), MetadataRequest)
+        return {topic: len(found) for code, topic, *_, found in answer.topics if code == 0}
 
     async def produce(self, batches: Iterable[UnsentBatch]) -> dict[tuple[str, int], int]:
         """Send batches, the next ones being made while these are on their way.
@@ -269,8 +276,8 @@ class TransactionalProducer:
     async def _ask(
         self,
         node: int,
-        call: Call,
-        cls: type[RequestStruct],
+        call: Request[Any],
+        cls: type,
         group: ConnectionGroup = ConnectionGroup.DEFAULT,
     ) -> Any:
         try:

@@ -19,7 +19,7 @@ from app.engine.source import Limits
 from app.engine.stacks import Sizes
 from app.engine.store import Store, StoreWrite
 from app.engine.table import Table
-from app.engine.table_partition import META_KEY, TablePartition
+from app.engine.table_partition import TablePartition
 from app.engine.watermark import Progress
 from app.engine.work import TopicPartition, Work
 from app.events.catalogue import Catalogue
@@ -155,7 +155,7 @@ class MemoryWorker:
             for number in numbers:
                 self._restore(name, number)
                 item = tables[(name, number)] = processor.table_partition(name, number)
-                item.load(self.store.heads(name, number), self.store.get(name, number, META_KEY))
+                item.load(self.store)
         times = {
             here: OffsetNote.decode(note).stream_times
             for here, (_, note) in self.log.committed.items()

@@ -8,11 +8,7 @@ import polars as pl
 import pytest
 
 from app.engine.aggregates import count, maximum, mean, minimum, total
-from app.engine.stacks import Budget, Sizes
-from app.engine.store import StateRefusedError
 from app.engine.table import Table, TableDefinitionError
-from app.engine.table_partition import META_KEY, TablePartition
-from app.engine.watermark import Progress
 from app.engine.windows import tumbling
 from app.events import Event, EventDefinitionError, event_type
 from app.events.catalogue import Catalogue
@@ -175,35 +171,3 @@ def test_what_is_no_event_type() -> None:
         event_type(int)  # type: ignore[arg-type]
     with pytest.raises(EventDefinitionError, match="is not an event type"):
         event_type(Event)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ({"window": tumbling("10s")}, {"window": tumbling("1m")}),
-        ({}, {"ttl": "1h"}),
-        ({"ttl": "1h"}, {"ttl": "2h"}),
-    ],
-)
-def test_another_definition_under_an_old_name(
-    before: dict[str, Any], after: dict[str, Any]
-) -> None:
-    def part(kind: dict[str, Any]) -> TablePartition:
-        item = Table("sales", source=Sale, by="shop", columns={"events": count()}, **kind)
-        return TablePartition(item, 0, (0,), Sizes())
-
-    change = part(before).prepare([], {0: Progress(5)}, lambda keys: [], {}, Budget(1))
-    assert change is not None
-    meta = change.puts[META_KEY]
-    part(before).load({}, meta)
-    with pytest.raises(StateRefusedError, match="new name"):
-        part(after).load({}, meta)
-
-
-def test_state_of_another_version() -> None:
-    item = Table(
-        "sales", source=Sale, by="shop", window=tumbling("10s"), columns={"events": count()}
-    )
-    meta = b'{"sequence":3,"definition":"%s"}' % item.definition.encode()
-    with pytest.raises(StateRefusedError, match="format 1, and this version of Headrace reads 2"):
-        TablePartition(item, 0, (0,), Sizes()).load({}, meta)

@@ -8,10 +8,15 @@ import msgspec
 import polars as pl
 
 from app.engine import names, segment
+from app.engine.aggregates import count, mean
+from app.engine.definition import DEFINITION_KEY, Definition
 from app.engine.offset_note import OffsetNote
 from app.engine.segment import Head, Run, head_bytes
 from app.engine.stacks import Build
+from app.engine.table import Table
 from app.engine.table_partition import FORMAT, META_KEY, Meta
+from app.engine.windows import Tumbling
+from tests.engine.sales import Sale
 
 
 def test_topics() -> None:
@@ -57,12 +62,12 @@ def test_checkpoint_record_of_a_table_partition() -> None:
     assert META_KEY == b"m"
     build = Build(3, 4, ((0, 1), (2, 3)), 77)
     senders = {0: (10, False), 2: (None, True)}
-    meta = Meta(3, -5, senders, {"orders/0": 7}, "abc", (120_000,), {60_000: build}, FORMAT)
+    meta = Meta(3, -5, senders, {"orders/0": 7}, (120_000,), {60_000: build}, 50_000, format=FORMAT)
     written = (
         b'{"sequence":3,"watermark":-5,"senders":{"0":[10,false],"2":[null,true]},'
-        b'"positions":{"orders/0":7},"definition":"abc",'
+        b'"positions":{"orders/0":7},'
         b'"closed":[120000],"builds":{"60000":{"level":3,"sequence":4,"sources":[[0,1],[2,3]],"done":77,'
-        b'"closes":false}},"format":2}'
+        b'"closes":false}},"closed_before":50000,"rebuilding":false,"format":3}'
     )
     assert msgspec.json.encode(meta) == written
     assert msgspec.json.decode(written, type=Meta) == meta
@@ -74,3 +79,17 @@ def test_note_beside_a_committed_offset() -> None:
     assert note.encode() == '{"c":"worker/1","t":{"revenue":10}}'
     assert OffsetNote.decode(note.encode()) == note
     assert OffsetNote.decode("by hand") == OffsetNote()
+
+
+def test_definition_record_of_a_table_partition() -> None:
+    assert DEFINITION_KEY == b"d"
+    columns = {"gifts": count(where=pl.col("gift")), "size": mean("size")}
+    table = Table("sales", source=Sale, by="region", window=Tumbling(10, 0, 0), columns=columns)
+    definition = Definition.of(table, 3)
+    written = (
+        b'{"source":"test.sale on sales","repartitioned":true,"partitions":3,"key":{"region":"String"},'
+        b'"window_ms":10,"ttl_ms":null,"columns":{"gifts":{"kind":"count() where col(\\"gift\\") as Int64","since":0},'
+        b'"size":{"kind":"mean(\'size\') as Float64, Int64","since":0}}}'
+    )
+    assert msgspec.json.encode(definition) == written
+    assert msgspec.json.decode(written, type=Definition) == definition

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine import segment
+from app.engine.definition import DEFINITION_KEY, Definition
+from app.engine.layout import Layout
 from app.engine.segment import Head, Run
 from app.engine.stacks import Budget, Sizes, Stacks, StackUpdate
 from app.engine.store import Store
@@ -54,7 +56,7 @@ def test_nothing_is_left_of_a_forgotten_window() -> None:
         bench.settle()
     (part,) = bench.worker.processor.partitions_of("sales")
     keys = part.stacks.runs[1000][0].keys(1000)
-    assert list(bench.store.heads("sales", 0)) == [META_KEY, *keys]
+    assert list(bench.store.heads("sales", 0)) == [DEFINITION_KEY, META_KEY, *keys]
     check_live(bench, item)
     bench.close()
 
@@ -120,7 +122,13 @@ def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:
     )
     sizes = Sizes(fan_in=4, slice_bytes=20_000)
     update = StackUpdate(
-        Stacks({0: stack}), item, 12, sizes, Budget(1), lambda keys: [value] * len(keys)
+        Stacks({0: stack}),
+        item,
+        Layout(item, Definition.of(item, 1)),
+        12,
+        sizes,
+        Budget(1),
+        lambda keys: [value] * len(keys),
     )
     update.append(0, partial)
     made = update.stacks.builds[0]
@@ -196,7 +204,7 @@ def check_live(bench: Workbench, item: Table) -> None:
             for run in runs
             for key in run.keys(pane)
         }
-        assert indexed == set(held) - {META_KEY}
+        assert indexed == set(held) - {DEFINITION_KEY, META_KEY}
         ordered = {pane: tuple(sorted(runs)) for pane, runs in stacks.runs.items()}
         found = Stacks.of(bench.store.heads(item.name, number), part.meta.closed, part.meta.builds)
         assert found == replace(stacks, runs=ordered)

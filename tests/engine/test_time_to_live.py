@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.engine import segment
 from app.engine.aggregates import count, latest
+from app.engine.definition import DEFINITION_KEY
 from app.engine.question import Question
 from app.engine.sessions import FIRST, LAST
 from app.engine.stacks import Sizes
@@ -28,6 +29,8 @@ from tests.engine.segments import segments_of
 from tests.engine.test_tables_against_oracle import BASES, Step, answered, check_reads, histories
 from tests.engine.workbench import Workbench, counted
 
+RECORDS = {DEFINITION_KEY, META_KEY}
+"""The keys of what is no segment."""
 SHOWS = ("checkpoint", "settle", "creep", "die_after_commit", "restart")
 """After these steps a reader may see something else than before."""
 
@@ -196,8 +199,8 @@ def test_state_and_changelog_stay_bounded_with_ever_new_keys(
         held.append(rows_held(bench, item))
     assert max(held) <= 4 * keys_per_ttl, "no row is kept for more than three times its life"
     (part,) = bench.worker.processor.partitions_of(item.name)
-    live = {key for key in bench.live_changelog(item, 0) if key != META_KEY}
-    assert live == set(bench.store.heads(item.name, 0)) - {META_KEY}
+    live = {key for key in bench.live_changelog(item, 0) if key not in RECORDS}
+    assert live == set(bench.store.heads(item.name, 0)) - RECORDS
     assert live == {key for run in part.stacks.runs[0] for key in run.keys(0)}
     bench.send(0, [(10**6, Sale(shop="last", region="last"))])
     bench.settle()
@@ -207,7 +210,7 @@ def test_state_and_changelog_stay_bounded_with_ever_new_keys(
 
 def rows_held(bench: Workbench, item: Table) -> int:
     """How many rows the store holds of a table's first partition."""
-    keys = [key for key in bench.store.heads(item.name, 0) if key != META_KEY]
+    keys = [key for key in bench.store.heads(item.name, 0) if key not in RECORDS]
     return sum(len(segment.decode(value)) for value in bench.store.read(item.name, 0, keys))
 
 

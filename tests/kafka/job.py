@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from app.engine.aggregates import count, maximum, total
+from app.engine.aggregates import count, maximum, minimum, total
 from app.engine.table import Table
 from app.engine.windows import tumbling
 from app.events.event import Event
@@ -19,7 +19,8 @@ from tests.kafka.sales import POISON
 settings = load_settings()
 prepare_process(settings)
 
-from app.worker import Headrace  # noqa: E402 - after the process is prepared
+import app.cli.rebuild as _command  # noqa: E402, F401 - after the process is prepared
+from app.worker import Headrace  # noqa: E402
 
 PREFIX = settings.app_id
 
@@ -77,11 +78,17 @@ country_totals = Table(
     source=Sale,
     by="country",
     window=WINDOW,
-    columns={"sales": count(), "amount": total("amount")},
+    columns={
+        "sales": count(),
+        "amount": total("amount"),
+        **({"smallest": minimum("amount")} if os.environ.get("TEST_MORE_COLUMNS") else {}),
+    },
     emit=CountryTotal,
 )
 
-app = Headrace(settings, tables=[user_totals, country_totals])
+tables = [user_totals, country_totals]
+chosen = os.environ.get("TEST_TABLES", "user_totals,country_totals").split(",")
+app = Headrace(settings, tables=[table for table in tables if table.name in chosen])
 
 
 @app.agent(Sale)

@@ -22,7 +22,9 @@ POISON = -1
 class Sales:
     """Sales in event-time order per writer; nothing is late."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, seed: int) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: str, seed: int, *, start_ms: int = START_MS
+    ) -> None:
         self._random = random.Random(seed)
         self._topic = topic
         self._producer = Producer(
@@ -37,18 +39,18 @@ class Sales:
             }
         )
         self.sequence = 0
-        self._now = START_MS
+        self.now = start_ms
         self.amounts: dict[int, int] = {}
 
     def write(self, count: int, *, amount: int | None = None) -> None:
         """Write sales; event time moves on by about 1 ms per sale."""
         for _ in range(count):
-            self._now += self._random.randrange(3)
+            self.now += self._random.randrange(3)
             self._one(
                 f"user-{self._random.randrange(USERS)}",
                 self._random.choice(COUNTRIES),
                 self._random.randrange(1000) if amount is None else amount,
-                self._now,
+                self.now,
             )
         self._producer.poll(0)
 
@@ -58,7 +60,7 @@ class Sales:
 
     def close_windows(self, partitions: int) -> None:
         """One sale an hour later in each partition: all earlier windows can close."""
-        later = self._now + 3_600_000
+        later = self.now + 3_600_000
         for partition in range(partitions):
             self._one(f"closer-{partition}", CLOSER, 0, later, partition=partition)
         self.flush()

@@ -1,0 +1,42 @@
+"""A real worker whose table gets a column, and loses it again: nothing is lost, and each change is told."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.running_job import Job, writing
+
+pytestmark = pytest.mark.kafka
+
+
+def test_a_column_comes_and_goes(broker: str, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    job = Job(broker, tmp_path)
+    with job.worker() as item:
+        sales = job.first_sales(item, seed)
+        with writing(sales):
+            job.wait_for_progress(item)
+            item.kill()
+        for more, added, dropped in (("1", "smallest", "nothing"), ("", "nothing", "smallest")):
+            item.environment["TEST_MORE_COLUMNS"] = more
+            job.log.write_text("")
+            if more:  # from the changelog alone
+                job.lose_data()
+            item.start()
+            with writing(sales):
+                job.wait_for_progress(item)
+                item.kill()
+            told = [
+                line for line in item.log_tail(1 << 20).splitlines() if "table.migrated" in line
+            ]
+            assert told
+            for part in ("country_totals", f'"added": "{added}"', f'"dropped": "{dropped}"'):
+                assert all(part in line for line in told)
+            item.start()
+        with writing(sales):
+            job.wait_for_progress(item)
+        job.finish(item, sales)

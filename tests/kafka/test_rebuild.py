@@ -1,0 +1,106 @@
+"""`faust -A app rebuild TABLE` on a broker: nothing is lost, nothing comes twice, and no half a table is used."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.running_job import Job, writing
+from tests.kafka.workers import ROOT, Worker
+
+pytestmark = pytest.mark.kafka
+
+
+def _command(job: Job, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "faust", "-A", "tests.kafka.job", "rebuild", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **job.environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _rebuilt(job: Job, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, what it said, what it complained of."""
+    process = _command(job, *arguments)
+    said, complained = process.communicate(timeout=90)
+    return process.returncode, said, complained
+
+
+def _refused(item: Worker, job: Job, message: str) -> None:
+    """The worker starts, and ends with one line that says so."""
+    job.log.write_text("")
+    item.start()
+    assert item.wait(90) == os.EX_CONFIG, item.log_tail()
+    assert message in item.log_tail()
+    assert "Traceback" not in item.log_tail(1 << 20)
+
+
+def test_rebuilt_while_windows_are_open(broker: str, tmp_path: Path) -> None:
+    """After a kill, with partial aggregates on their way; and once more after the rebuild was killed itself."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    job = Job(broker, tmp_path)
+    with job.worker() as item:
+        sales = job.first_sales(item, seed)
+        with writing(sales):
+            job.wait_for_progress(item)
+            job.wait_for_progress(item)
+            item.kill()
+        process = _command(job, "country_totals")
+        assert process.stdout is not None
+        while "country_totals: 0 %" not in (line := process.stdout.readline()):
+            assert line, process.communicate()
+        process.kill()
+        process.communicate()
+        _refused(item, job, "table 'country_totals' is being rebuilt, or that was interrupted")
+        for table in ("user_totals", "country_totals"):
+            code, said, complained = _rebuilt(job, table)
+            assert code == 0, said + complained
+            assert f"{table}: 100 %" in said
+            assert f"rebuilt {table} from " in said
+            assert complained == ""
+        item.start()
+        with writing(sales):
+            job.wait_for_progress(item)
+            item.kill()
+        job.lose_data()
+        item.start()
+        with writing(sales):
+            job.wait_for_progress(item)
+        job.finish(item, sales)
+
+
+def test_what_it_says_when_it_cannot(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    code, _, complained = _rebuilt(job, "nonsense")
+    assert code == 2
+    assert (
+        complained
+        == "headrace: there is no table 'nonsense'; there are: country_totals, user_totals\n"
+    )
+    code, _, complained = _rebuilt(job, "user_totals", "--from", "noon")
+    assert code == 2
+    assert "'noon' is no time such as 2024-05-31T12:00" in complained
+    code, _, complained = _rebuilt(job, "user_totals")
+    assert code == 1
+    assert "has committed nothing" in complained
+    with job.worker() as item:
+        sales = job.first_sales(item, seed=1)
+        with writing(sales):
+            job.wait_for_progress(item)
+        code, said, complained = _rebuilt(job, "user_totals")
+        assert code == 1, said
+        assert f"workers of '{job.app_id}' run" in complained
+        assert "stop all of them" in complained
+        assert complained.count("\n") == 1
+        with writing(sales):
+            job.wait_for_progress(item)
+        job.finish(item, sales)
