@@ -22,6 +22,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import KafkaError
 
 from app.kafka.columnar_topics import columnar
+from app.kafka.faust_assignor import Assignor
 from app.kafka.leave_group import LeaveGroupOfStaticMember
 
 log = structlog.get_logger(__name__)
@@ -42,9 +43,16 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
     _stopped = False
 
     @property
+    def _assignor(self) -> Assignor | None:
+        """None: this is a consumer of somebody else, for whom aiokafka's way is right."""
+        (first, *_) = self._assignors
+        return first if isinstance(first, Assignor) else None
+
+    @property
     def cooperative(self) -> bool:
         """Whether this member can go on while it joins again."""
-        return bool(self.generation >= 0 and self._subscription.topics <= columnar)
+        topics = self._subscription.topics
+        return bool(self._assignor and self.generation >= 0 and topics <= columnar)
 
     async def _do_heartbeat(self) -> bool:
         sent_at = now()  # the group counts from what it has heard last
@@ -75,11 +83,13 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     async def _do_rejoin_group(self, subscription: Any) -> bool:
         self._joined = self.generation if self.cooperative else -1
-        self._assignors[0].join(self._joined)
+        if self._assignor:
+            self._assignor.join(self._joined)
         return bool(await super()._do_rejoin_group(subscription))
 
     async def _perform_assignment(self, response: Any) -> Any:
-        self._assignors[0].form(self.generation)
+        if self._assignor:
+            self._assignor.form(self.generation)
         return await super()._perform_assignment(response)
 
     async def _on_join_complete(
@@ -90,11 +100,13 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         if not self._stopped and (missed or subscribed_anew):
             await self._stop(self._subscription.subscription.assignment)
         self.unbroken = not self._stopped
+        self._subscription.restored = self._assignor is not None
         await super()._on_join_complete(generation, member_id, protocol, member_assignment_bytes)
 
     async def _maybe_leave_group(self) -> None:
         instance = self._group_instance_id
-        if self.generation >= 0 and instance and self._assignors[0].leaves_on_stop:
+        leaves = self._assignor and self._assignor.leaves_on_stop
+        if self.generation >= 0 and instance and leaves:
             request = LeaveGroupOfStaticMember(self.group_id, self.member_id, instance)
             try:
                 await self._send_req(request)
@@ -106,7 +118,12 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
 
 class Subscription(SubscriptionState):  # type: ignore[misc]
-    """Partitions that stay go on where they are. New ones are not read before they are told where to begin."""
+    """Partitions that stay go on where they are. New ones are not read before they are told where to begin.
+
+    restored: this is a worker's, which restores the state of columnar partitions before it reads them.
+    """
+
+    restored = False
 
     def assign_from_subscribed(self, assignment: Any) -> None:
         """Take over what the group has assigned."""
@@ -120,7 +137,7 @@ class Subscription(SubscriptionState):  # type: ignore[misc]
             if state is not None:
                 state._assignment = after
                 after._tp_state[tp] = state
-            elif tp.topic in columnar:
+            elif self.restored and tp.topic in columnar:
                 state = after.state_value(tp)
                 state.seek(0)
                 state.pause()

@@ -233,4 +233,4 @@ async def test_what_somebody_else_has_committed_is_noticed(broker: str, scene: S
             with pytest.raises(ChangedHandsError):
                 await asyncio.to_thread(scene.publisher.check_unchanged, here)
     finally:
-        other.close()
+        await asyncio.to_thread(other.close)
