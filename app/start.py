@@ -26,6 +26,7 @@ def create_app(namespace: dict[str, Any]) -> Any:
 
     import agents
     import app.cli.agents  # registers the command
+    import app.cli.replay
     import app.events
     import tables
     from app.engine.table import TableDefinitionError

@@ -155,7 +155,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             settings.app_id,
             self.catalogue,
             self.columnar_tables,
-            [agent.cls for agent in self.columnar_agents],
+            {agent.name: agent.cls for agent in self.columnar_agents},
             limits=Limits(settings.event_kb_max << 10, settings.json_depth_max, settings.check_crc),
             sizes=Sizes(
                 settings.segment_kb_max << 10,

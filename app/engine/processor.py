@@ -42,7 +42,7 @@ class Processor:
         app_id: str,
         catalogue: Catalogue,
         tables: Iterable[Table],
-        agent_types: Iterable[type[Event]] = (),
+        agents: Mapping[str, type[Event]] | None = None,
         *,
         limits: Limits | None = None,
         sizes: Sizes | None = None,
@@ -51,7 +51,7 @@ class Processor:
         self.tables = {table.name: table for table in tables}
         self._sizes = sizes or Sizes()
         self._sources = sources(
-            app_id, catalogue, self.tables.values(), agent_types, limits or Limits()
+            app_id, catalogue, self.tables.values(), agents or {}, limits or Limits()
         )
         self._repartition = {
             names.repartition_topic(app_id, table.name): table
@@ -165,7 +165,7 @@ class Processor:
         for batch in decoded.batches:
             for table in self.tables.values():
                 if table.source is batch.cls and table.fed_by is None:
-                    self._take(work, table, batch)
+                    self._take(work, table, batch.for_all())
         return work
 
     def _receive(self, fetch: Fetch, era: Era) -> Work:
@@ -176,6 +176,8 @@ class Processor:
         return work
 
     def _take(self, work: Work, table: Table, batch: Batch) -> None:
+        if not len(batch):
+            return
         taken = self._intake(work.era, table, batch.partition).take(batch.frame)
         work.taken.append((table.name, taken))
         if taken.late is None:

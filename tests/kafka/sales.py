@@ -15,6 +15,8 @@ START_MS = 1_790_000_000_000
 SIZE_MS = 5_000
 CLOSER = "XX"
 """The country of the sales that come later and let all windows close."""
+NO_COUNTRY = "ZZ"
+"""What a later version of the application takes for the country of a sale that has none."""
 POISON = -1
 """The amount that the test application's agent fails on."""
 
@@ -40,13 +42,13 @@ class Sales:
         self._now = START_MS
         self.amounts: dict[int, int] = {}
 
-    def write(self, count: int, *, amount: int | None = None) -> None:
-        """Write sales; event time moves on by about 1 ms per sale."""
+    def write(self, count: int, *, amount: int | None = None, country: bool = True) -> None:
+        """Write sales; event time moves on by about 1 ms per sale. Without a country, they have no such field."""
         for _ in range(count):
             self._now += self._random.randrange(3)
             self._one(
                 f"user-{self._random.randrange(USERS)}",
-                self._random.choice(COUNTRIES),
+                self._random.choice(COUNTRIES) if country else None,
                 self._random.randrange(1000) if amount is None else amount,
                 self._now,
             )
@@ -63,7 +65,9 @@ class Sales:
             self._one(f"closer-{partition}", CLOSER, 0, later, partition=partition)
         self.flush()
 
-    def _one(self, user: str, country: str, amount: int, at: int, partition: int = -1) -> None:
+    def _one(
+        self, user: str, country: str | None, amount: int, at: int, partition: int = -1
+    ) -> None:
         sale = {
             "user": user,
             "sequence": self.sequence,
@@ -71,6 +75,8 @@ class Sales:
             "country": country,
             "at": at,
         }
+        if country is None:
+            del sale["country"]
         while True:
             try:
                 self._producer.produce(
