@@ -130,13 +130,14 @@ class RocksDBStore:
         """The next changelog offset that the store does not hold yet; None: it holds nothing of use.
 
         What has not been written to for `STALE_AFTER_S` is of no use: the changelog's tombstones of that
-        time may have been compacted away, and segments that were replaced would come back.
+        time may have been compacted away, and segments that were replaced would come back. Nor is what was
+        written that far in the future: one of the two clocks was wrong.
         """
         value = self._get(_prefix(table, partition) + _OFFSET_KEY)
         if value is None or len(value) != _OFFSET.size:
             return None
         offset, written_at_s = _OFFSET.unpack(value)
-        return None if self._now() - written_at_s > STALE_AFTER_S else int(offset)
+        return None if abs(self._now() - written_at_s) > STALE_AFTER_S else int(offset)
 
     def write(self, writes: Iterable[StoreWrite]) -> None:
         """Apply all changes in one atomic step."""

@@ -12,7 +12,8 @@ from confluent_kafka import Producer
 
 USERS, COUNTRIES = 200, ("DE", "FR", "IT", "PL", "SE")
 START_MS = 1_790_000_000_000
-SIZE_MS = 5_000
+SIZE_MS, GRACE_MS = 5_000, 1_000
+"""Of the test application's windows."""
 CLOSER = "XX"
 """The country of the sales that come later and let all windows close."""
 NO_COUNTRY = "ZZ"
@@ -41,18 +42,27 @@ class Sales:
         self.sequence = 0
         self._now = START_MS
         self.amounts: dict[int, int] = {}
+        self.share_without_country = 0.0
 
-    def write(self, count: int, *, amount: int | None = None, country: bool = True) -> None:
-        """Write sales; event time moves on by about 1 ms per sale. Without a country, they have no such field."""
+    @property
+    def now(self) -> int:
+        """The event time (ms) that the writer has come to."""
+        return self._now
+
+    def write(self, count: int, *, amount: int | None = None) -> None:
+        """Write sales; event time moves on by about 1 ms per sale."""
         for _ in range(count):
             self._now += self._random.randrange(3)
             self._one(
                 f"user-{self._random.randrange(USERS)}",
-                self._random.choice(COUNTRIES) if country else None,
+                self._random.choice(COUNTRIES) if self._has_country() else None,
                 self._random.randrange(1000) if amount is None else amount,
                 self._now,
             )
         self._producer.poll(0)
+
+    def _has_country(self) -> bool:
+        return not self.share_without_country or self._random.random() >= self.share_without_country
 
     def flush(self) -> None:
         """Wait until the broker has everything."""
@@ -95,10 +105,8 @@ class Model:
     def __init__(self, sales: Iterable[dict[str, Any]]) -> None:
         users: dict[tuple[str, int], list[int]] = defaultdict(list)
         countries: dict[tuple[str, int], list[int]] = defaultdict(list)
-        self.sales: Counter[tuple[int, int]] = Counter()
         for sale in sales:
             window = sale["at"] // SIZE_MS * SIZE_MS
-            self.sales[(sale["sequence"], sale["amount"])] += 1
             if sale["country"] != CLOSER:
                 users[(sale["user"], window)].append(sale["amount"])
                 countries[(sale["country"], window)].append(sale["amount"])

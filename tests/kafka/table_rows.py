@@ -1,6 +1,6 @@
 """The rows of all tables of the test application, from its changelogs alone: `python -m tests.kafka.table_rows`.
 
-With the folders of workers as arguments: what their RocksDB holds is what the changelogs hold.
+With the folders of RocksDB of all workers as arguments: what they hold is what the changelogs hold.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _main(folders: list[Path]) -> None:
         for message in cluster.read(names.changelog_topic(settings.app_id, name))
     }
     for folder in folders:
-        disk = open_store(folder / "rocksdb", block_cache_mb=8, write_buffer_mb=8)
+        disk = open_store(folder, block_cache_mb=8, write_buffer_mb=8)
         for here, end in list(left.items()):
             if (disk.changelog_offset(*here) or 0) >= end:
                 del left[here]
