@@ -68,6 +68,7 @@ class ReachableBroker:
 @contextmanager
 def reachable_broker(host: str, path: Path) -> Iterator[ReachableBroker]:
     """A running broker; nothing of it is left at the end."""
+    path.mkdir(exist_ok=True)
     made = ReachableBroker(host, path)
     try:
         made.start()
