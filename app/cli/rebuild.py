@@ -130,8 +130,8 @@ def _rebuild(
         replication=settings.topic_replication,
     )
     warm_up()
-    agent_types = () if table.fed_by is None else (table.fed_by,)
-    found = sources(settings.app_id, app.catalogue, [table], agent_types, app.limits)
+    feeding = {agent.name: agent.cls for agent in app.columnar_agents if agent.cls is table.fed_by}
+    found = sources(settings.app_id, app.catalogue, [table], feeding, app.limits)
     return TableRebuild(
         servers,
         settings.app_id,

@@ -10,6 +10,8 @@ from app.codecs.record_batch import Records
 from app.engine.checkpoint import Record
 
 PREFIX = "headrace_"
+FIRST_FACT = PREFIX + "stage"
+"""The first header that is added to a dead letter's own."""
 
 
 def dead_letter(
