@@ -130,7 +130,9 @@ def _rebuild(
         replication=settings.topic_replication,
     )
     warm_up()
-    feeding = {agent.name: agent.cls for agent in app.columnar_agents if agent.cls is table.fed_by}
+    fed_by = table.fed_by
+    agents = [agent for agent in app.columnar_agents if agent.cls is fed_by]
+    feeding = {} if fed_by is None else {agent.name: fed_by for agent in agents}
     found = sources(settings.app_id, app.catalogue, [table], feeding, app.limits)
     return TableRebuild(
         servers,
