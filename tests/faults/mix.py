@@ -74,9 +74,10 @@ class Mix:
         self.mend_all()
 
     def mend_all(self) -> None:
-        """No fault lasts any longer."""
-        for victim in list(self._lasting):
+        """No fault lasts any longer: first there is a broker, then workers."""
+        for victim in sorted(self._lasting, key=lambda victim: victim is not self._broker):
             self._mend(victim)
+        self._supervise()
 
     def _next(self) -> None:
         """One fault, and a pause in which others may end."""
@@ -102,8 +103,16 @@ class Mix:
             for victim, fault in list(self._lasting.items()):
                 if time.monotonic() > fault.due:
                     self._mend(victim)
-            assert self._group.running, f"a worker has ended by itself:\n{self._group.log_tail()}"
+            self._supervise()
             time.sleep(0.05)
+
+    def _supervise(self) -> None:
+        """A worker that has found no broker when it started is started again; no other may end by itself."""
+        for item in self._group.workers:
+            if self._free(item) and not item.running:
+                self._say(f"{self._name(item)} has found no broker, and is started again")
+                self._group.expect_end(item, 1, "worker.cannot_start")
+                self._group.start(item)
 
     def _begin(self, victim: object, name: str, seconds: float, mend: Callable[[], None]) -> None:
         self._say(f"{name}, for {seconds:.1f} s")

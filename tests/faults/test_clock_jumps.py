@@ -14,16 +14,17 @@ from tests.faults.group import Group, load, new_seed, running_group
 
 pytestmark = pytest.mark.kafka
 
-IDLE_MS = "10000"
+SETTINGS = {
+    "HEADRACE_IDLE_PARTITION_MS": "10000",
+    "HEADRACE_SESSION_TIMEOUT_MS": "30000",  # that a busy machine brings no rebalance about
+}
 
 
 def test_jumps_of_an_hour(broker: str, tmp_path: Path, full_faults: bool) -> None:
     """No window closes early or late, no partition seems idle, no worker is expelled, no state seems too old."""
     chance = random.Random(seed := new_seed())
     size = 3 if full_faults else 2
-    with running_group(
-        broker, tmp_path, size, started=0, HEADRACE_IDLE_PARTITION_MS=IDLE_MS
-    ) as group:
+    with running_group(broker, tmp_path, size, started=0, **SETTINGS) as group:
         clocks = {
             item: Clock(item, tmp_path / f"clock-{n}") for n, item in enumerate(group.workers)
         }
