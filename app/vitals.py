@@ -10,12 +10,14 @@ from typing import Any, NoReturn
 
 import structlog
 
+from app.engine.restore_progress import RestoreProgress
 from app.engine.work import TopicPartition
 from app.kafka.cluster_probe import ClusterProbe
 from app.kafka.runner import Runner
 from app.monitoring import metrics
 from app.monitoring.health import Health, WorkerState
 from app.monitoring.watchdog import EXIT_CODE, Watchdog
+from app.restore_told import RestoreTold
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,11 +35,13 @@ class Vitals:
         self,
         settings: Settings,
         runner: Runner,
+        progress: RestoreProgress,
         ends: Ends,
         fetch_bytes: Callable[[], int],
         bootstrap_servers: str,
     ) -> None:
         self._runner = runner
+        self._restore = RestoreTold(progress)
         self._ends = ends
         self._fetch_bytes = fetch_bytes
         self._health = Health.of(settings)
@@ -84,6 +88,7 @@ class Vitals:
         }
         if positions:
             self._set_gauges(lags)
+        self._restore.tell()
         stall = self._watchdog.observe(
             assigned=bool(positions), positions=positions, lags=lags, last_error=runner.last_error
         )

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import inspect
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import ModuleType
@@ -23,6 +24,7 @@ from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.committed_reader import CommittedReader
 from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
+from app.engine.restore_progress import RestoreProgress
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
 from app.engine.store import StateRefusedError
@@ -263,14 +265,16 @@ class Headrace(faust.App):  # type: ignore[misc]
         """Make the runner, on the loop that it will run on."""
         await super().on_start()
         if self.runner is None and not self.client_only and not self.producer_only:
+            progress = RestoreProgress(time.monotonic)
             self._consumer_control = FaustConsumer(self)
-            self.runner = self._new_runner()
+            self.runner = self._new_runner(progress)
             self.runner.processor.set_partition_counts(self._partition_counts)
             self.holdings = Holdings(self.runner, self._consumer_control, self._fatal)
             self.reader = CommittedReader(
                 self.processor,
                 self._store,
                 cache_bytes_max=self.settings.read_cache_mb << 20,
+                progress=progress,
             )
             self.runner.on_published = self.reader.published
             self._group = Group(
@@ -285,6 +289,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             vitals = Vitals(
                 self.settings,
                 self.runner,
+                progress,
                 self._stable_end,
                 lambda: self.consumer.fetch_bytes,
                 self.bootstrap_servers,
@@ -323,7 +328,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         served = self.conf.web_enabled and self.boot_strategy.enable_web is not False
         return web_address(self.settings, int(self.conf.web_port)) if served else ""
 
-    def _new_runner(self) -> Runner:
+    def _new_runner(self, progress: RestoreProgress) -> Runner:
         settings = self.settings
         assert self._slot is not None
         timeout_s = settings.transaction_timeout_ms / 1000
@@ -343,7 +348,9 @@ class Headrace(faust.App):  # type: ignore[misc]
                     if table.aligned
                 },
             ),
-            ChangelogRestore(servers, settings.app_id, self._store, timeout_s=2 * timeout_s),
+            ChangelogRestore(
+                servers, settings.app_id, self._store, progress, timeout_s=2 * timeout_s
+            ),
             self.columnar_agents,
             self._consumer_control,
             MetricsObserver(names.dead_letter_topic(settings.app_id)),

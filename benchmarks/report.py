@@ -21,6 +21,7 @@ NAMES = {
     "unwindowed": "Headrace, no windows",
     "point_reads": "Reads of single keys",
     "scale_out": "Two workers against one",
+    "restore": "Headrace, restore",
 }
 
 

@@ -21,6 +21,8 @@ class Scale:
     many_keys: int
     unwindowed_events: int
     unwindowed_keys: int
+    restore_events: int
+    restore_keys: int
     latency_rate: int
     latency_seconds: int
     latency_warm_up_seconds: int
@@ -37,6 +39,8 @@ SCALES = {
         many_keys=1_000_000,
         unwindowed_events=50_000_000,
         unwindowed_keys=10_000_000,
+        restore_events=25_000_000,
+        restore_keys=10_000_000,
         latency_rate=100_000,
         latency_seconds=30,
         latency_warm_up_seconds=5,
@@ -51,6 +55,7 @@ SCALES = {
             "unwindowed": 1,
             "point_reads": 1,
             "scale_out": 1,
+            "restore": 1,
         },
     ),
     "quick": Scale(
@@ -60,6 +65,8 @@ SCALES = {
         many_keys=200_000,
         unwindowed_events=2_000_000,
         unwindowed_keys=400_000,
+        restore_events=2_500_000,
+        restore_keys=1_000_000,
         latency_rate=100_000,
         latency_seconds=10,
         latency_warm_up_seconds=5,
@@ -74,6 +81,7 @@ SCALES = {
             "unwindowed": 0,
             "point_reads": 0,
             "scale_out": 0,
+            "restore": 1,
         },
     ),
     "tiny": Scale(  # proves that everything works together; its figures mean nothing
@@ -83,6 +91,8 @@ SCALES = {
         many_keys=5_000,
         unwindowed_events=20_000,
         unwindowed_keys=4_000,
+        restore_events=20_000,
+        restore_keys=4_000,
         latency_rate=2_000,
         latency_seconds=2,
         latency_warm_up_seconds=1,
@@ -97,6 +107,7 @@ SCALES = {
             "unwindowed": 1,
             "point_reads": 1,
             "scale_out": 1,
+            "restore": 1,
         },
     ),
 }

@@ -20,20 +20,34 @@ def free_port() -> int:
 
 def scrape(port: int) -> dict[str, Any]:
     """The worker's committed checkpoints and their mean time, and the events left to msgspec."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S) as answer:
-        return facts(answer.read().decode())
+    return facts(_text(port))
+
+
+def sums(port: int) -> dict[str, float]:
+    """Each metric of the worker, summed over its labels."""
+    return _sums(_text(port))
 
 
 def facts(text: str) -> dict[str, Any]:
     """The figures that the results keep, from Prometheus' text."""
-    sums: dict[str, float] = {}
+    found = _sums(text)
+    timed = found["headrace_checkpoint_seconds_count"]
+    return {
+        "checkpoints": int(found["headrace_checkpoints_total"]),
+        "checkpoint_ms_mean": 1000 * found["headrace_checkpoint_seconds_sum"] / max(1.0, timed),
+        "fallback_events": int(found.get("headrace_decode_fallback_events_total", 0)),
+    }
+
+
+def _text(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S) as answer:
+        return str(answer.read().decode())
+
+
+def _sums(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.labels.get("outcome", "committed") == "committed":
-                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    timed = sums["headrace_checkpoint_seconds_count"]
-    return {
-        "checkpoints": int(sums["headrace_checkpoints_total"]),
-        "checkpoint_ms_mean": 1000 * sums["headrace_checkpoint_seconds_sum"] / max(1.0, timed),
-        "fallback_events": int(sums.get("headrace_decode_fallback_events_total", 0)),
-    }
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -36,7 +37,7 @@ def run_unwindowed(bench: Workbench) -> dict[str, Any]:
         group = worker.environment["HEADRACE_APP_ID"]
         facts = {**measured(bench, worker, topic, group, "unwindowed"), **scrape(port)}
     found = _replayed(bench.servers, group, workload.partitions)
-    faults = differences(_answer(workload), found)
+    faults = differences(answer(workload), found)
     return {
         **facts,
         "rows": found.height,
@@ -56,7 +57,7 @@ def _last_to_first(series: list[tuple[float, int, float]]) -> float:
     return (times[1] - times[0]) / max(times[-1] - times[-2], 1e-9)
 
 
-def _answer(workload: Workload) -> pl.DataFrame:
+def answer(workload: Workload) -> pl.DataFrame:
     """The one-shot answer per user."""
     chunks = [*workload.chunks(), workload.closing()]
     needed = pl.concat([chunk.select("user_code", "amount") for chunk in chunks])
@@ -74,9 +75,16 @@ def _replayed(servers: str, group: str, partitions: int) -> pl.DataFrame:
     from benchmarks.unwindowed.totals import lifetime_per_user as table
 
     topic = names.changelog_topic(group, table.name)
+    return rows_of(lambda number: _live(servers, topic, number), partitions)
+
+
+def rows_of(live_of: Callable[[int], dict[bytes, bytes]], partitions: int) -> pl.DataFrame:
+    """The table's rows, from the keys and values of the state of each partition."""
+    from benchmarks.unwindowed.totals import lifetime_per_user as table
+
     rows = []
     for number in range(partitions):
-        live = _live(servers, topic, number)
+        live = live_of(number)
         meta = msgspec.json.decode(live.pop(META_KEY, b"{}"), type=Meta)
         heads = {key: segment.head_bytes(key, value) for key, value in live.items()}
         runs = Stacks.of(heads, meta.closed, meta.builds).runs.get(0, ())

@@ -20,6 +20,8 @@ TOPIC = os.environ.get("BENCH_TOPIC", f"{APP_ID}.events")
 def new_app() -> Headrace:
     """An app without tables and agents; `load` them."""
     settings = load_settings()
+    if core := os.environ.get("BENCH_CORE"):  # before there are any threads
+        os.sched_setaffinity(0, {int(core)})
     prepare_process(settings)
     from app.worker import Headrace  # Polars reads its settings when it is imported
 

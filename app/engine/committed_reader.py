@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from app.engine.processor import Processor
 from app.engine.question import WINDOWS, Question, Rows
 from app.engine.reader import TableInfo
 from app.engine.reads import TableReads
+from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.segment import Run
 from app.engine.store import MissingSegmentError, Store
 from app.engine.table import WINDOW_END, WINDOW_START, Table
@@ -37,14 +38,21 @@ Chosen = Callable[[Run], list[int]]
 class CommittedReader:
     """The `TableReader` of one worker: its partitions, from its store. The tables are read through it.
 
-    cache_bytes_max: of the segments that were read last, as frames.
+    cache_bytes_max: of the segments that were read last, as frames. progress: of the tables' restore; None: they
+    are there from the start.
     """
 
     def __init__(
-        self, processor: Processor, store: Store, *, cache_bytes_max: int = 32 << 20
+        self,
+        processor: Processor,
+        store: Store,
+        *,
+        cache_bytes_max: int = 32 << 20,
+        progress: RestoreProgress | None = None,
     ) -> None:
         self._processor = processor
         self._store = store
+        self._progress = progress
         self._cache = _Cache(cache_bytes_max)
         self._versions = dict.fromkeys(processor.tables, 0)
         self._changes = asyncio.Condition()
@@ -228,9 +236,20 @@ class CommittedReader:
             await self._changes.wait_for(lambda: self._versions[table] != version)
             return self._versions[table]
 
+    def restoring(self, table: str) -> Restoring | None:
+        """How far the table is in being restored; None: it is not."""
+        return None if self._progress is None else self._progress.of(table)
+
     def published(self, checkpoint: Checkpoint) -> None:
         """A checkpoint has become the state: wake those who wait for its tables."""
-        for name in {change.table.name for change in checkpoint.changes}:
+        self._changed({change.table.name for change in checkpoint.changes})
+
+    def reassigned(self) -> None:
+        """Partitions have come or gone: wake all who wait."""
+        self._changed(self._versions)
+
+    def _changed(self, tables: Iterable[str]) -> None:
+        for name in tables:
             self._versions[name] += 1
         task = asyncio.ensure_future(self._wake())
         self._tasks.add(task)

@@ -9,6 +9,7 @@ from typing import Protocol
 import polars as pl
 
 from app.engine.question import Question, Rows
+from app.engine.restore_progress import Restoring
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,12 @@ class TableReader(Protocol):
         """The answer from these partitions, in frames of bounded size; last, those that it is whole for."""
         ...
 
+    def restoring(self, table: str) -> Restoring | None:
+        """How far the table is in being restored; None: it is not."""
+        ...
+
     def version(self, table: str) -> int:
-        """Grows with each checkpoint that changed the table."""
+        """Grows with each checkpoint that changed the table, and when its partitions come or go."""
         ...
 
     async def changed(self, table: str, version: int) -> int:

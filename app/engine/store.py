@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+STALE_AFTER_S = 1800
+"""A store that was not written to for so long may have missed tombstones: changelogs keep them for an hour."""
+
 
 @dataclass
 class StoreWrite:
@@ -45,11 +48,23 @@ class Store(Protocol):
         ...
 
     def changelog_offset(self, table: str, partition: int) -> int | None:
-        """The next changelog offset that the store does not hold yet; None: it holds nothing of use."""
+        """The next changelog offset that the store does not hold yet; None: it holds nothing."""
         ...
 
-    def write(self, writes: Iterable[StoreWrite]) -> None:
-        """Apply all changes in one atomic step."""
+    def stale(self, table: str, partition: int) -> bool:
+        """Whether it was last written to more than `STALE_AFTER_S` ago."""
+        ...
+
+    def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
+        """Apply all changes in one atomic step.
+
+        Not `settled`: a crash before `settle` may undo it and all such writes after it, which is cheaper. Nothing
+        else may be written to the same table partition meanwhile.
+        """
+        ...
+
+    def settle(self) -> None:
+        """What was written stays, whatever comes."""
         ...
 
     def clear(self, table: str, partition: int) -> None:

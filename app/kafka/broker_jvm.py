@@ -88,6 +88,7 @@ file.delete.delay.ms=1000
 log.flush.scheduler.interval.ms=500
 log.flush.interval.ms=1000
 log.cleaner.threads=1
+log.cleaner.backoff.ms=5000
 log.cleaner.dedupe.buffer.size=33554432
 socket.send.buffer.bytes=1048576
 socket.receive.buffer.bytes=1048576

@@ -7,15 +7,22 @@ import time
 from collections.abc import Iterable
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from app.engine import names
+from app.engine.restore_progress import RestoreProgress
 from app.engine.store import Store, StoreWrite
 from app.kafka.offsets import PartitionEnds
 
 log = structlog.get_logger(__name__)
 
 _WRITE_BYTES = 8 << 20
+"""Of one write to the store. A segment that is replaced within it is never written."""
+_QUEUE_KB = 32 << 10
+"""What is read ahead."""
+_FETCH_BYTES = 4 << 20
+_OWN_MARKER = 1
+"""The commit marker that ends the last transaction that the store holds; with nothing else, nobody has written."""
 
 
 class RestoreError(RuntimeError):
@@ -25,15 +32,23 @@ class RestoreError(RuntimeError):
 class ChangelogRestore:
     """Replays changelogs, read-committed, from where the store stands to the high watermark.
 
+    A copy: segments go from the changelog to the store as they are. In memory are _WRITE_BYTES and _QUEUE_KB.
     Not merely to the last stable offset: the commit markers of one transaction reach its partitions at
     different moments, so a transaction that the offsets' commit tells of may still look open here.
     """
 
     def __init__(
-        self, bootstrap_servers: str, app_id: str, store: Store, *, timeout_s: float
+        self,
+        bootstrap_servers: str,
+        app_id: str,
+        store: Store,
+        progress: RestoreProgress,
+        *,
+        timeout_s: float,
     ) -> None:
         self._app_id = app_id
         self._store = store
+        self._progress = progress
         self._timeout_s = timeout_s
         self._ending = threading.Event()
         self._ends_of = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s)
@@ -45,6 +60,10 @@ class ChangelogRestore:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 20,
+            "check.crcs": True,
+            "fetch.message.max.bytes": _FETCH_BYTES,
+            "queued.max.messages.kbytes": _QUEUE_KB,
+            "fetch.queue.backoff.ms": 5,  # a full queue is soon read; a second, the default, is for ever
         }
 
     def end(self) -> None:
@@ -58,90 +77,101 @@ class ChangelogRestore:
         """
         consumer = Consumer(self._options)
         try:
-            starts, ends = self._ends(parts)
-            if starts:
-                consumer.assign(starts)
-            return self._replay(consumer, ends)
+            spans = self._spans(parts)
+            if not spans:
+                return 0
+            self._progress.begin(spans)
+            starts = [
+                TopicPartition(names.changelog_topic(self._app_id, table), number, start)
+                for (table, number), (start, _) in spans.items()
+            ]
+            consumer.assign(starts)
+            return self._replay(consumer, {here: end for here, (_, end) in spans.items()})
         except KafkaException as error:
             raise RestoreError(
                 f"the changelogs could not be read: {error.args[0].str()}"
             ) from error
         finally:
+            self._progress.end()
             consumer.close()
 
-    def _ends(
-        self, parts: Iterable[tuple[str, int]]
-    ) -> tuple[list[TopicPartition], dict[tuple[str, int], int]]:
-        """The changelogs that have news, from where, and the high watermark of each."""
-        ends: dict[tuple[str, int], int] = {}
-        starts: list[TopicPartition] = []
+    def _spans(self, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        """The (table, partition)s whose changelogs have news: from where to the high watermark."""
+        spans: dict[tuple[str, int], tuple[int, int]] = {}
         topics = {
             (names.changelog_topic(self._app_id, table), number): (table, number)
             for table, number in parts
         }
-        for (topic, partition), high in self._ends_of.ends(topics).items():
-            table = topics[(topic, partition)][0]
-            held = self._store.changelog_offset(table, partition)
+        store = self._store
+        for here, high in self._ends_of.ends(topics).items():
+            table, partition = topics[here]
+            held = store.changelog_offset(table, partition)
             if held is not None and held > high:
                 log.warning(
                     "restore.store_ahead", table=table, partition=partition, held=held, end=high
                 )
                 held = None  # the changelog was made anew: what is here is not its state
+            elif held is not None and high - held > _OWN_MARKER and store.stale(table, partition):
+                held = None  # tombstones of that time may be gone, and replaced segments would come back
             if held is None:
-                self._store.clear(table, partition)
-            start = held or 0
-            if start < high:
-                ends[(topic, partition)] = high
-                starts.append(TopicPartition(topic, partition, start))
-        return starts, ends
+                store.clear(table, partition)
+            if (held or 0) < high:
+                spans[(table, partition)] = (held or 0, high)
+        return spans
 
     def _replay(self, consumer: Consumer, ends: dict[tuple[str, int], int]) -> int:
-        tables = {names.changelog_topic(self._app_id, table): table for table in self._tables(ends)}
+        tables = {names.changelog_topic(self._app_id, table): table for table, _ in ends}
         pending: dict[tuple[str, int], StoreWrite] = {}
         count, size, progress_at = 0, 0, time.monotonic()
-        while ends:
-            messages = consumer.consume(1000, 0.5)
-            if self._ending.is_set():
-                raise RestoreError("the worker ends")
-            if time.monotonic() - progress_at > self._timeout_s:
-                raise RestoreError(
-                    f"a transaction on {sorted(ends)} stays open; it ends with its timeout: try again"
-                )
-            for message in messages:
-                here = (message.topic(), message.partition())
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                if error is not None:
+        try:
+            while ends:
+                message = consumer.poll(0.5)
+                if self._ending.is_set():
+                    raise RestoreError("the worker ends")
+                if message is None:
+                    if time.monotonic() - progress_at > self._timeout_s:
+                        raise RestoreError(
+                            f"a transaction on {sorted(ends)} stays open; it ends with its timeout: try again"
+                        )
+                    continue
+                here = (tables[message.topic()], message.partition())
+                write = pending.setdefault(here, StoreWrite(*here))
+                if _is_end(message):
                     if message.offset() >= ends.get(here, 0):
-                        self._note(
-                            pending, tables[here[0]], here[1]
-                        ).changelog_offset = message.offset()
+                        write.changelog_offset = message.offset()
+                        self._progress.advance(*here, message.offset(), 0)
                         ends.pop(here, None)
                     continue
                 progress_at = time.monotonic()
-                write = self._note(pending, tables[here[0]], here[1])
-                key, value = message.key(), message.value()
                 count += 1
-                if value is None:
-                    write.puts.pop(key, None)
-                    write.deletes.append(key)
-                else:
-                    write.puts[key] = value
-                    size += len(value)
-                write.changelog_offset = message.offset() + 1
-            if size > _WRITE_BYTES or not ends:
-                self._store.write(pending.values())
-                pending, size = {}, 0
+                size += _take(message, write)
+                self._progress.advance(*here, message.offset() + 1, len(message))
+                if size > _WRITE_BYTES:
+                    self._store.write(pending.values(), settled=False)
+                    pending, size = {}, 0
+            self._store.write(pending.values(), settled=False)
+        finally:
+            self._store.settle()
         return count
 
-    def _tables(self, ends: Iterable[tuple[str, int]]) -> set[str]:
-        prefix, suffix = names.changelog_topic(self._app_id, "\0").split("\0")
-        return {topic.removeprefix(prefix).removesuffix(suffix) for topic, _ in ends}
 
-    def _note(
-        self, pending: dict[tuple[str, int], StoreWrite], table: str, partition: int
-    ) -> StoreWrite:
-        if (table, partition) not in pending:
-            pending[(table, partition)] = StoreWrite(table, partition)
-        return pending[(table, partition)]
+def _is_end(message: Message) -> bool:
+    """Whether it only says that the partition ends here. KafkaException: it says that something is wrong."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    raise KafkaException(error)
+
+
+def _take(message: Message, write: StoreWrite) -> int:
+    """Add a changelog's record to a write; gives by how many bytes it grows."""
+    key, value = message.key(), message.value()
+    write.changelog_offset = message.offset() + 1
+    before = write.puts.pop(key, None)
+    if value is None:
+        write.deletes.append(key)
+    else:
+        write.puts[key] = value
+    return len(key) + len(value or b"") - len(before or b"")

@@ -10,13 +10,24 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.engine import names
-from app.engine.store import StateRefusedError
+from app.engine.store import STALE_AFTER_S, StateRefusedError
 from app.engine.table import Table
 from app.events.catalogue import Catalogue
 
 log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 30
+CHANGELOG_CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "compact",
+    # The segment that Kafka writes to is not compacted: it must stay small against the state.
+    "segment.ms": "60000",
+    "segment.bytes": str(32 << 20),
+    # At most so much of what is compacted may be waste, before it is compacted again.
+    "min.cleanable.dirty.ratio": "0.3",
+    # Each checkpoint leaves tombstones. Who is away for longer than half of this replays everything.
+    "delete.retention.ms": str(2 * STALE_AFTER_S * 1000),
+}
+"""With these a changelog stays below three times its state."""
 RECORD_BYTES_MAX = 4 << 20
 """The largest record on the dead-letter and late topics."""
 
@@ -62,7 +73,7 @@ def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[To
             # its keys stay where they are when the source gets more partitions
             wanted.append(TopicNeed(placed, table.topic, may_differ=True, config=keep))
         changelog = names.changelog_topic(app_id, table.name)
-        wanted.append(TopicNeed(changelog, placed, config={"cleanup.policy": "compact"}))
+        wanted.append(TopicNeed(changelog, placed, config=CHANGELOG_CONFIG))
     return wanted
 
 

@@ -136,6 +136,20 @@ RESTORE_RECORDS = Counter(
     "Changelog records replayed. Many after a plain restart: the data directory was lost.",
     unit="records",
 )
+RESTORE_LEFT = Gauge(
+    "restore_left_offsets",
+    "Changelog offsets that are still to be replayed before the table is there; none once all "
+    "tables are restored. Standing still: the changelog's partition has no leader, or a "
+    "transaction on it is open.",
+    unit="offsets",
+    labels=[TABLE],
+)
+RESTORE_LEFT_SECONDS = Gauge(
+    "restore_left_seconds",
+    "When all tables will be restored, by the rate of the last ten seconds; 0: they are, or it is "
+    "not known yet.",
+    unit="seconds",
+)
 REBALANCES = Counter(
     "rebalances",
     "Times that partitions were assigned. Rising without workers coming or going: heartbeats are "

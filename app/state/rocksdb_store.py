@@ -8,18 +8,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from app.engine.segment import head_bytes
-from app.engine.store import MissingSegmentError, StateRefusedError, StoreWrite
+from app.engine.store import STALE_AFTER_S, MissingSegmentError, StateRefusedError, StoreWrite
 
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">qq")
 _OFFSET_KEY, _HEAD, _VALUE = b"o", b"h", b"v"
 DAMAGED = "DAMAGED"
 """The file that says why the store cannot be trusted any more."""
-STALE_AFTER_S = 12 * 3600
-"""Below the time for which Kafka keeps tombstones (`delete.retention.ms`, 24 hours)."""
+
+
+def _unlogged() -> WriteOptions:
+    options = WriteOptions()
+    options.disable_wal = True
+    return options
 
 
 def _prefix(table: str, partition: int) -> bytes:
@@ -127,19 +131,28 @@ class RocksDBStore:
         return found
 
     def changelog_offset(self, table: str, partition: int) -> int | None:
-        """The next changelog offset that the store does not hold yet; None: it holds nothing of use.
+        """The next changelog offset that the store does not hold yet; None: it holds nothing."""
+        entry = self._entry(table, partition)
+        return entry and entry[0]
 
-        What has not been written to for `STALE_AFTER_S` is of no use: the changelog's tombstones of that
-        time may have been compacted away, and segments that were replaced would come back.
-        """
+    def stale(self, table: str, partition: int) -> bool:
+        """Whether it was last written to more than `STALE_AFTER_S` ago."""
+        entry = self._entry(table, partition)
+        return entry is not None and self._now() - entry[1] > STALE_AFTER_S
+
+    def _entry(self, table: str, partition: int) -> tuple[int, int] | None:
+        """The changelog's offset, and when (s) it was written."""
         value = self._get(_prefix(table, partition) + _OFFSET_KEY)
         if value is None or len(value) != _OFFSET.size:
             return None
         offset, written_at_s = _OFFSET.unpack(value)
-        return None if self._now() - written_at_s > STALE_AFTER_S else int(offset)
+        return offset, written_at_s
 
-    def write(self, writes: Iterable[StoreWrite]) -> None:
-        """Apply all changes in one atomic step."""
+    def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
+        """Apply all changes in one atomic step; those that are not `settled` pass the write-ahead log by.
+
+        RocksDB flushes in the order of the writes: what a crash leaves is as of one of them.
+        """
         batch = WriteBatch(raw_mode=True)
         for item in writes:
             prefix = _prefix(item.table, item.partition)
@@ -153,7 +166,12 @@ class RocksDBStore:
                 entry = _OFFSET.pack(item.changelog_offset, int(self._now()))
                 batch.put(prefix + _OFFSET_KEY, entry)
         with self._told():
-            self._db.write(batch)
+            self._db.write(batch, None if settled else _unlogged())
+
+    def settle(self) -> None:
+        """Flush what has passed the write-ahead log by."""
+        with self._told():
+            self._db.flush()
 
     def clear(self, table: str, partition: int) -> None:
         """Forget a table partition."""

@@ -44,7 +44,11 @@ class MemoryStore:
         """The next changelog offset that the store does not hold yet; None: it holds nothing."""
         return self._part(table, partition).changelog_offset
 
-    def write(self, writes: Iterable[StoreWrite]) -> None:
+    def stale(self, table: str, partition: int) -> bool:
+        """It is never left alone for long."""
+        return False
+
+    def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
         """Apply all changes in one step."""
         for item in list(writes):
             part = self._parts.setdefault((item.table, item.partition), _Part())
@@ -53,6 +57,9 @@ class MemoryStore:
             part.values.update(item.puts)
             if item.changelog_offset is not None:
                 part.changelog_offset = item.changelog_offset
+
+    def settle(self) -> None:
+        """Nothing here outlives the process."""
 
     def clear(self, table: str, partition: int) -> None:
         """Forget a table partition."""

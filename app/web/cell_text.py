@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from app.engine.restore_progress import Restoring
+
 _LONG_CHARACTERS = 32
 
 
@@ -22,6 +24,23 @@ class Cell(NamedTuple):
 
 
 NOTHING = Cell("–", "null")
+
+
+def restoring(progress: Restoring) -> Cell:
+    """How far a table's restore is."""
+    left = progress.seconds_left
+    text = f"restoring, {progress.percent} %"
+    if left is not None:
+        text += f", {_span(left)} left"
+    return Cell(text, f"{progress.done:,} of {progress.total:,} changelog offsets")
+
+
+def _span(seconds: float) -> str:
+    """A time that is only an estimate."""
+    if seconds < 100:
+        return f"about {math.ceil(seconds)} s"
+    minutes = seconds / 60
+    return f"about {minutes:.0f} min" if minutes < 100 else f"about {minutes / 60:.0f} h"
 
 
 def is_number(dtype: pl.DataType) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.engine.reader import TableInfo
+from app.engine.restore_progress import Restoring
 from app.web import cell_text
 from app.web.cell_text import Cell
 from app.web.layout import document, heading, table_url
@@ -13,8 +14,8 @@ from app.web.markup import Markup, element
 
 NO_TABLES = "There are no tables yet. A table is one file in tables/."
 
-Listed = tuple[TableInfo, int | None, int]
-"""A table, the start of its newest window in ms if there is one, and the rows of that."""
+Listed = tuple[TableInfo, int | None, int, Restoring | None]
+"""A table, the start of its newest window in ms if there is one, the rows of that, and its restore."""
 
 
 def html(tables: Sequence[Listed]) -> str:
@@ -57,8 +58,8 @@ def _tables(tables: Sequence[Listed]) -> Markup:
     )
 
 
-def _row(info: TableInfo, newest: int | None, rows: int) -> Markup:
-    window, count = _live(info, newest, rows)
+def _row(info: TableInfo, newest: int | None, rows: int, restoring: Restoring | None) -> Markup:
+    window, count = _live(info, newest, rows, restoring)
     name = element("a", info.name, href=table_url(info.name))
     description = element("p", info.description) if info.description else None
     return element(
@@ -73,7 +74,11 @@ def _row(info: TableInfo, newest: int | None, rows: int) -> Markup:
     )
 
 
-def _live(info: TableInfo, newest: int | None, rows: int) -> tuple[Cell, Cell]:
+def _live(
+    info: TableInfo, newest: int | None, rows: int, restoring: Restoring | None
+) -> tuple[Cell, Cell]:
+    if restoring is not None:
+        return cell_text.restoring(restoring), cell_text.NOTHING
     if newest is None:
         return cell_text.NOTHING, Cell("0")
     count = Cell(f"{rows:,}")

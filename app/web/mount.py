@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from app.engine.local_answers import LocalAnswers
 from app.engine.reader import TableInfo, TableReader
+from app.engine.restore_progress import Restoring
 from app.web import list_page, rows_json, rows_query
 from app.web.errors import UnknownTable, errors
 from app.web.event_stream import EventStreams, Feed
@@ -91,20 +92,24 @@ class _Routes:
 
     async def list_json(self, _: web.Request) -> web.Response:
         tables = [
-            rows_json.table(info, self._reader.version(info.name), newest, rows)
-            for info, newest, rows in await self._listed()
+            rows_json.table(info, self._reader.version(info.name), newest, rows, restoring)
+            for info, newest, rows, restoring in await self._listed()
         ]
         return _json({"tables": tables})
 
     async def list_events(self, request: web.Request) -> web.StreamResponse:
         names = [info.name for info in self._reader.tables()]
 
+        restore = _RestoreNews(self._reader, names)
+
         async def make() -> tuple[tuple[int, ...], bytes]:
+            restore.told()
             versions = tuple(map(self._reader.version, names))
             return versions, rows_json.encode(list_page.payload(await self._listed()))
 
         async def changed(versions: tuple[int, ...]) -> None:
-            await _first(self._reader.changed(*one) for one in zip(names, versions, strict=True))
+            changes = (self._reader.changed(*one) for one in zip(names, versions, strict=True))
+            await _first(*changes, restore.news())
 
         return await self._streams.serve(request, Feed(make, changed, interval_s=LIST_INTERVAL_S))
 
@@ -113,7 +118,7 @@ class _Routes:
         limit_max = self._page_rows_max
 
         def show(page: Page) -> str:
-            return RowsPage(info, query, page).html(limit_max)
+            return RowsPage(info, query, page, self._reader.restoring(info.name)).html(limit_max)
 
         return _html(await self._views.page(info, query, show))
 
@@ -124,7 +129,8 @@ class _Routes:
         info, query = self._asked(request)
 
         def show(page: Page) -> dict[str, Any]:
-            return {"version": page.version, **rows_json.rows(info, query, page)}
+            restoring = self._reader.restoring(info.name)
+            return {"version": page.version, **rows_json.rows(info, query, page, restoring)}
 
         return _json(await self._views.page(info, query, show))
 
@@ -132,23 +138,32 @@ class _Routes:
         return await self._follow(request, rows_json.rows)
 
     async def _follow(
-        self, request: web.Request, body: Callable[[TableInfo, RowsQuery, Page], dict[str, Any]]
+        self,
+        request: web.Request,
+        body: Callable[[TableInfo, RowsQuery, Page, Restoring | None], dict[str, Any]],
     ) -> web.StreamResponse:
         info, query = self._asked(request)
 
         def show(page: Page) -> tuple[int, bytes]:
-            return page.version, rows_json.encode(body(info, query, page))
+            restoring = self._reader.restoring(info.name)
+            return page.version, rows_json.encode(body(info, query, page, restoring))
+
+        restore = _RestoreNews(self._reader, [info.name])
 
         async def make() -> tuple[int, bytes]:
+            restore.told()
             return await self._views.page(info, query, show)
 
-        async def changed(version: int) -> int:
-            return await self._reader.changed(info.name, version)
+        async def changed(version: int) -> None:
+            await _first(self._reader.changed(info.name, version), restore.news())
 
         return await self._streams.serve(request, Feed(make, changed))
 
     async def _listed(self) -> list[list_page.Listed]:
-        return [(info, *await self._views.count(info)) for info in self._reader.tables()]
+        return [
+            (info, *await self._views.count(info), self._reader.restoring(info.name))
+            for info in self._reader.tables()
+        ]
 
     def _asked(self, request: web.Request) -> tuple[TableInfo, RowsQuery]:
         name = request.match_info["name"]
@@ -158,11 +173,29 @@ class _Routes:
         return info, rows_query.parse(single(request), info, rows_max=self._page_rows_max)
 
 
-async def _first(waits: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """Until the first of them is done; without any, for ever."""
+class _RestoreNews:
+    """Whether some tables' restore is further than what was told last; looks every LIST_INTERVAL_S."""
+
+    def __init__(self, reader: TableReader, names: Sequence[str]) -> None:
+        self._reader = reader
+        self._names = names
+        self.told()
+
+    def told(self) -> None:
+        """What is so now is told."""
+        self._told = list(map(self._reader.restoring, self._names))
+
+    async def news(self) -> None:
+        """Until it is not so any more."""
+        while True:
+            await asyncio.sleep(LIST_INTERVAL_S)
+            if self._told != list(map(self._reader.restoring, self._names)):
+                return
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Until the first of them is done."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
-    if not tasks:
-        await asyncio.Event().wait()
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from app.engine.reader import TableInfo
+from app.engine.restore_progress import Restoring
 from app.web.rows_query import WINDOW_START, RowsQuery
 from app.web.table_views import WINDOW_END, Page
 
@@ -20,7 +21,9 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def table(info: TableInfo, version: int, newest: int | None, rows: int) -> dict[str, Any]:
+def table(
+    info: TableInfo, version: int, newest: int | None, rows: int, progress: Restoring | None
+) -> dict[str, Any]:
     """What a table is, with the size of its newest window."""
     return {
         "name": info.name,
@@ -33,10 +36,28 @@ def table(info: TableInfo, version: int, newest: int | None, rows: int) -> dict[
         "version": version,
         "newest_window": newest,
         "newest_window_rows": rows,
+        "restoring": restoring(progress),
     }
 
 
-def rows(info: TableInfo, query: RowsQuery, page: Page) -> dict[str, Any]:
+def restoring(progress: Restoring | None) -> dict[str, Any] | None:
+    """How far a table's restore is; None: it is not being restored."""
+    if progress is None:
+        return None
+    return {
+        "percent": progress.percent,
+        "partitions": list(progress.partitions),
+        "offsets_done": progress.done,
+        "offsets_total": progress.total,
+        "bytes_read": progress.size,
+        "bytes_per_second": round(progress.bytes_per_second),
+        "seconds_left": None if progress.seconds_left is None else round(progress.seconds_left, 1),
+    }
+
+
+def rows(
+    info: TableInfo, query: RowsQuery, page: Page, progress: Restoring | None = None
+) -> dict[str, Any]:
     """A page of rows. Without its version, which an event has as its id."""
     frame = page.frame
     if info.window_size_ms is None:
@@ -49,6 +70,7 @@ def rows(info: TableInfo, query: RowsQuery, page: Page) -> dict[str, Any]:
         "total_unfiltered": page.total_unfiltered,
         "offset": query.offset,
         "limit": query.limit,
+        "restoring": restoring(progress),
         "rows": records(frame),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from app.engine.reader import TableInfo
+from app.engine.restore_progress import Restoring
 from app.web import cell_text
 from app.web.cell_text import Cell
 from app.web.layout import document, heading
@@ -29,6 +30,7 @@ class RowsPage:
     info: TableInfo
     query: RowsQuery
     page: Page
+    restoring: Restoring | None = None
 
     def html(self, limit_max: int) -> str:
         """The whole page."""
@@ -142,6 +144,8 @@ class RowsPage:
         ]
 
     def _status(self) -> str:
+        if self.restoring is not None:
+            return f"The table is {cell_text.restoring(self.restoring).text}"
         page, offset = self.page, self.query.offset
         of = f"{page.total:,}"
         if self.query.filters:

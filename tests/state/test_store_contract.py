@@ -89,6 +89,16 @@ def test_a_write_that_fails_changes_nothing(store: Store) -> None:
     assert store.changelog_offset("a", 0) == 1
 
 
+def test_what_is_not_settled_is_there_all_the_same(store: Store) -> None:
+    store.write([StoreWrite("a", 0, {b"x": b"1"}, [], 7)], settled=False)
+    store.write([StoreWrite("a", 0, {b"y": b"2"}, [b"x"], 9)], settled=False)
+    assert (list(store.heads("a", 0)), store.changelog_offset("a", 0)) == ([b"y"], 9)
+    store.settle()
+    assert (store.read("a", 0, [b"y"]), store.changelog_offset("a", 0)) == ([b"2"], 9)
+    assert not store.stale("a", 0)
+    assert not store.stale("never", 0)
+
+
 def test_the_changelog_offset_stays_where_a_write_names_none(store: Store) -> None:
     store.write([StoreWrite("a", 0, changelog_offset=0)])
     assert store.changelog_offset("a", 0) == 0

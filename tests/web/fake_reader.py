@@ -9,6 +9,7 @@ import polars as pl
 
 from app.engine.question import Question, Rows
 from app.engine.reader import TableInfo
+from app.engine.restore_progress import Restoring
 from app.web.table_views import empty
 
 MINUTE_MS = 60_000
@@ -21,6 +22,7 @@ class FakeTable:
         self.info = info
         self.version = 0
         self.reads = 0
+        self.restoring: Restoring | None = None
         self.windows: dict[int, pl.DataFrame] = {}
         for frame in windows:
             self.windows[frame["window_start"][0]] = frame
@@ -56,6 +58,9 @@ class FakeReader:
         self, question: Question, partitions: Collection[int]
     ) -> Iterator[Rows | frozenset[int]]:
         yield frozenset()
+
+    def restoring(self, table: str) -> Restoring | None:
+        return self._tables[table].restoring
 
     def version(self, table: str) -> int:
         return self._tables[table].version

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+import polars as pl
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from app.engine.restore_progress import Restoring
 from app.web import event_stream
 from app.web.event_stream import EventStreams, Feed
-from tests.web.fake_reader import MINUTE_MS
+from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe
 from tests.web.serving import next_event, served
 from tests.web.shop import revenue, shop
 
@@ -66,6 +68,31 @@ async def test_a_busy_table_is_sent_about_four_times_a_second() -> None:
         writing.cancel()
         assert 2 <= events <= 7
         assert int(version) > 2 * events
+
+
+async def test_a_restore_is_followed_though_no_checkpoint_comes() -> None:
+    reader = FakeReader(FakeTable(describe("odd", {"id": pl.Int64()}, {"n": pl.Int64()})))
+    table = reader["odd"]
+    async with served(reader) as client:
+        pages = [await client.get("/events"), await client.get("/tables/odd/events")]
+        for page in pages:
+            await next_event(page)
+        told = []
+        for done in (100, 600):
+            table.restoring = Restoring("odd", (0,), done, 1000, 0, 0.0, None)
+            told.append([(await next_event(page))[1] for page in pages])
+        table.restoring = None
+        told.append([(await next_event(page))[1] for page in pages])
+    assert [one["rows"][0][1][0][0] for one, _ in told] == [
+        "restoring, 10 %",
+        "restoring, 60 %",
+        "–",
+    ]
+    assert [one["status"] for _, one in told] == [
+        "The table is restoring, 10 %",
+        "The table is restoring, 60 %",
+        "No rows yet",
+    ]
 
 
 async def test_the_list_is_live() -> None:

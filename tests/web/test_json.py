@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from yarl import URL
 
+from app.engine.restore_progress import Restoring
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame
 from tests.web.serving import served
 from tests.web.shop import shop
@@ -48,6 +49,7 @@ async def test_the_list_describes_every_table() -> None:
         "version": 0,
         "newest_window": 5 * MINUTE_MS,
         "newest_window_rows": 7,
+        "restoring": None,
     }
 
 
@@ -65,6 +67,27 @@ async def test_rows_under_a_query() -> None:
     assert [row["window_start"] for row in data["rows"]] == [5 * MINUTE_MS] * 2
     assert all("E" in row["country"] for row in data["rows"])
     assert data["rows"][0]["orders"] >= data["rows"][1]["orders"]
+
+
+async def test_a_table_that_is_being_restored_says_how_far() -> None:
+    reader = FakeReader(FakeTable(ODD))
+    reader["odd"].restoring = Restoring("odd", (1, 2), 250, 1000, 5_000, 100.4, 7.512)
+    async with served(reader) as client:
+        (table,) = (await (await client.get("/api/tables")).json())["tables"]
+        rows = await (await client.get("/api/tables/odd/rows")).json()
+    assert (
+        table["restoring"]
+        == rows["restoring"]
+        == {
+            "percent": 25,
+            "partitions": [1, 2],
+            "offsets_done": 250,
+            "offsets_total": 1000,
+            "bytes_read": 5_000,
+            "bytes_per_second": 100,
+            "seconds_left": 7.5,
+        }
+    )
 
 
 async def test_values_that_json_cannot_hold() -> None:

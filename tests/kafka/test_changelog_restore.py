@@ -1,0 +1,162 @@
+"""A store is brought up to its changelog, on a real broker."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from app.engine import names
+from app.engine.restore_progress import RestoreProgress, Restoring
+from app.engine.store import STALE_AFTER_S
+from app.kafka import changelog as changelog_module
+from app.kafka.changelog import ChangelogRestore, RestoreError
+from app.kafka.topics import CHANGELOG_CONFIG
+from app.state.rocksdb_store import RocksDBStore
+
+pytestmark = pytest.mark.kafka
+
+TABLE = "sales"
+State = dict[bytes, bytes]
+
+
+class Changelog:
+    """The changelog of a table of two partitions, and what it holds by a plain dict."""
+
+    def __init__(self, servers: str, app_id: str) -> None:
+        self.topic = names.changelog_topic(app_id, TABLE)
+        admin = AdminClient({"bootstrap.servers": servers})
+        made = admin.create_topics([NewTopic(self.topic, 2, 1, config=dict(CHANGELOG_CONFIG))])
+        made[self.topic].result()
+        self.producer = Producer({"bootstrap.servers": servers, "transactional.id": app_id})
+        self.producer.init_transactions()
+        self.state: tuple[State, State] = ({}, {})
+
+    def write(self, entries: list[tuple[int, bytes, bytes | None]], *, commit: bool = True) -> None:
+        """One transaction of (partition, key, value)s."""
+        self.producer.begin_transaction()
+        for partition, key, value in entries:
+            self.producer.produce(self.topic, value, key, partition=partition)
+            if commit and value is None:
+                self.state[partition].pop(key, None)
+            elif commit:
+                self.state[partition][key] = value
+        if commit:
+            self.producer.commit_transaction()
+        else:
+            self.producer.abort_transaction()
+
+
+class Clock:
+    """The wall clock of a store, which the test moves on."""
+
+    ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
+class Restore:
+    """A store in a folder, and its restore."""
+
+    def __init__(self, servers: str, app_id: str, path: Path) -> None:
+        self.clock = Clock()
+        self.store = RocksDBStore(path, block_cache_mb=1, write_buffer_mb=1, now=self.clock)
+        self.progress = RestoreProgress(time.monotonic)
+        self.told: list[Restoring] = []
+        self._changelog = ChangelogRestore(servers, app_id, self.store, self.progress, timeout_s=3)
+        self._write = self.store.write
+        self.store.write = self._told  # type: ignore[method-assign]
+
+    def _told(self, *args: object, **options: object) -> None:
+        self.told += self.progress.tables()
+        self._write(*args, **options)  # type: ignore[arg-type]
+
+    def run(self) -> int:
+        """Restore both partitions; the number of records that were read."""
+        return self._changelog.run([(TABLE, 0), (TABLE, 1)])
+
+    def state(self) -> tuple[State, State]:
+        """What the store holds now."""
+        found = []
+        for number in (0, 1):
+            keys = list(self.store.heads(TABLE, number))
+            values = self.store.read(TABLE, number, keys)
+            found.append(dict(zip(keys, values, strict=True)))
+        return found[0], found[1]
+
+
+@pytest.fixture
+def app_id(topic_name: Callable[..., str]) -> str:
+    return topic_name("restore")
+
+
+@pytest.fixture
+def changelog(broker: str, app_id: str) -> Changelog:
+    return Changelog(broker, app_id)
+
+
+@pytest.fixture
+def restore(broker: str, app_id: str, tmp_path: Path) -> Iterator[Restore]:
+    item = Restore(broker, app_id, tmp_path / "rocksdb")
+    yield item
+    item.store.close()
+
+
+def test_a_restore_copies_what_the_changelog_holds(
+    changelog: Changelog, restore: Restore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelog_module, "_WRITE_BYTES", 1 << 20)
+    chance = random.Random(seed := random.randrange(1 << 30))
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    assert restore.run() == 0
+    for number in range(60):
+        entries: list[tuple[int, bytes, bytes | None]] = []
+        for key in {str(chance.randrange(40)).encode() for _ in range(6)}:
+            gone = chance.random() < 0.3
+            value = None if gone else chance.randbytes(chance.choice((0, 10, 300_000)))
+            entries.append((chance.randrange(2), key, value))
+        changelog.write(entries, commit=number % 7 != 3)
+        if number in (20, 21):
+            assert restore.run() > 0
+            assert restore.state() == changelog.state
+    restore.told.clear()
+    assert restore.run() > 0
+    assert restore.state() == changelog.state
+    shares = [item.percent for item in restore.told]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 1, "a write at a time, and each further than the one before"
+    assert restore.progress.tables() == []
+    assert restore.run() == 0
+
+
+def test_a_store_that_was_away_for_long_is_trusted_only_if_nobody_has_written(
+    changelog: Changelog, restore: Restore
+) -> None:
+    changelog.write([(0, b"a", b"1"), (1, b"b", b"2")])
+    assert restore.run() == 2
+    restore.clock.ahead_s = STALE_AFTER_S + 60
+    assert restore.run() == 0
+    assert restore.state() == ({b"a": b"1"}, {b"b": b"2"})
+    # of partition 0 a segment was replaced long ago, and its tombstone may be gone
+    changelog.write([(0, b"c", b"3")])
+    assert restore.run() == 2
+    assert restore.state() == ({b"a": b"1", b"c": b"3"}, {b"b": b"2"})
+
+
+def test_an_open_transaction_is_waited_for_and_told(changelog: Changelog, restore: Restore) -> None:
+    changelog.write([(0, b"a", b"1")])
+    changelog.producer.begin_transaction()
+    changelog.producer.produce(changelog.topic, b"2", b"a", partition=0)
+    changelog.producer.flush()
+    with pytest.raises(RestoreError, match="stays open"):
+        restore.run()
+    assert restore.progress.tables() == []
+    changelog.producer.commit_transaction()
+    restore.run()
+    assert restore.state() == ({b"a": b"2"}, {})
