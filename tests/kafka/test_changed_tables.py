@@ -36,7 +36,7 @@ def test_a_column_comes_and_goes(broker: str, tmp_path: Path) -> None:
             assert told
             for part in ("country_totals", f'"added": "{added}"', f'"dropped": "{dropped}"'):
                 assert all(part in line for line in told)
-            item.start()
+        item.start()
         with writing(sales):
             job.wait_for_progress(item)
         job.finish(item, sales)
