@@ -66,8 +66,19 @@ class Mix:
         """Go on for so long; at the end all is mended."""
         end, count = time.monotonic() + seconds, 0
         while time.monotonic() < end:
-            self._next()
+            self._fault(self._chance.choice(self._kinds))
             count += 1
+            if count % _TOGETHER == 0:
+                self.mend_all()
+                self._group.wait_for_all()
+        self.mend_all()
+
+    def run_each(self) -> None:
+        """Every kind of fault once; at the end all is mended."""
+        kinds = list(self._kinds)
+        self._chance.shuffle(kinds)
+        for count, kind in enumerate(kinds, 1):
+            self._fault(kind)
             if count % _TOGETHER == 0:
                 self.mend_all()
                 self._group.wait_for_all()
@@ -79,9 +90,9 @@ class Mix:
             self._mend(victim)
         self._supervise()
 
-    def _next(self) -> None:
-        """One fault, and a pause in which others may end."""
-        kinds: Sequence[Callable[[Worker, float], None]] = (
+    @property
+    def _kinds(self) -> Sequence[Callable[[Worker, float], None]]:
+        return (
             self._kill,
             self._die,
             self._late_commit,
@@ -93,7 +104,9 @@ class Mix:
             self._broker_killed,
             self._broker_hangs,
         )
-        kind = self._chance.choice(kinds)
+
+    def _fault(self, kind: Callable[[Worker, float], None]) -> None:
+        """One fault, and a pause in which others may end."""
         item = self._chance.choice(self._group.workers)
         share = self._chance.random()
         pause_s = self._chance.uniform(0, _PAUSE_S_MAX)

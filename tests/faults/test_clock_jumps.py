@@ -20,10 +20,11 @@ SETTINGS = {
 }
 
 
-def test_jumps_of_an_hour(broker: str, tmp_path: Path, full_faults: bool) -> None:
+@pytest.mark.only_full
+def test_jumps_of_an_hour(broker: str, tmp_path: Path) -> None:
     """No window closes early or late, no partition seems idle, no worker is expelled, no state seems too old."""
     chance = random.Random(seed := new_seed())
-    size = 3 if full_faults else 2
+    size = 3
     with running_group(broker, tmp_path, size, started=0, **SETTINGS) as group:
         clocks = {
             item: Clock(item, tmp_path / f"clock-{n}") for n, item in enumerate(group.workers)
@@ -32,12 +33,12 @@ def test_jumps_of_an_hour(broker: str, tmp_path: Path, full_faults: bool) -> Non
         with load(group, seed) as sales:
             group.wait_until_ready()
             marks = {item: group.log_size(item) for item in group.workers}
-            for shift_s in _shifts(chance, 20 if full_faults else 3):
+            for shift_s in _shifts(chance, 20):
                 clocks[chance.choice(group.workers)].jump(shift_s)
                 group.wait_for_all()
             for item, mark in marks.items():
                 assert b"tables.restored" not in item.log_path.read_bytes()[mark:], "a rebalance"
-            for shift_s in _shifts(chance, 4 if full_faults else 1):
+            for shift_s in _shifts(chance, 4):
                 item = chance.choice(group.workers)
                 clocks[item].jump(shift_s)
                 group.kill(item)  # it starts with another time than its state was written at

@@ -42,19 +42,16 @@ def reachable(place: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield broker.servers
 
 
+@pytest.mark.only_full
 @pytest.mark.parametrize("way", WAYS)
-def test_cut_off_and_healed(
-    place: Namespace, reachable: str, tmp_path: Path, full_faults: bool, way: str
-) -> None:
-    if way != "both-ways" and not full_faults:
-        pytest.skip("in the full form only")
+def test_cut_off_and_healed(place: Namespace, reachable: str, tmp_path: Path, way: str) -> None:
     with running_group(reachable, tmp_path, 2, started=0) as group:
         item = group.workers[0]
         item.prefix = place.prefix
         group.start()
         with load(group, new_seed()) as sales:
             group.wait_until_ready()
-            for _ in range(3 if full_faults else 1):
+            for _ in range(3):
                 mark = group.log_size(item)
                 past = time.monotonic() + TIMEOUTS_S
                 with place.cut(**WAYS[way]):
