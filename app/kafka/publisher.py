@@ -130,14 +130,14 @@ class Publisher:
             self._loop = asyncio.Runner()
         return self._loop.run(work)
 
-    def committed(self, partitions: Iterable[tuple[str, int]]) -> Committed:
+    def committed(self, partitions: Iterable[tuple[str, int]], *, wait: bool = True) -> Committed:
         """The group's stable committed offsets and their notes; partitions without one are left out.
 
-        TransactionError: there was no answer within the timeout.
+        TransactionError: there was no answer within the timeout, or, without `wait`, there is none now.
         """
         self.ensure_open()
         wanted = list(partitions)
-        committed = self._fetch(wanted)
+        committed = self._fetch(wanted, wait=wait)
         for here in wanted:
             self._known.pop(here, None)
         self._known.update(
@@ -164,8 +164,8 @@ class Publisher:
                     f"{here}: {now} is committed, not {self._known.get(here)}, although this worker has kept it"
                 )
 
-    def _fetch(self, partitions: Iterable[tuple[str, int]]) -> Committed:
-        found = self._run(self._open_producer.committed(self._app_id, partitions))
+    def _fetch(self, partitions: Iterable[tuple[str, int]], *, wait: bool = True) -> Committed:
+        found = self._run(self._open_producer.committed(self._app_id, partitions, wait=wait))
         return {
             here: (offset, OffsetNote.decode(metadata))
             for here, (offset, metadata) in found.items()

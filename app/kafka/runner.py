@@ -30,14 +30,16 @@ from app.engine.work import TopicPartition, Work
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.idle_watch import IdleWatch
 from app.kafka.publication import Publication
-from app.kafka.publisher import AbortedError, ExpelledError, Publisher
+from app.kafka.publisher import AbortedError, Committed, ExpelledError, Publisher
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.takeover import FirstOffsets, Takeover, take_over
+from app.kafka.transaction_error import LATER, TransactionError
 
 log = structlog.get_logger(__name__)
 
 _STUCK_S = 2.0
 _BACKOFF_S_MAX = 1.0
+_LOOK_PAUSE_S = 0.1
 _EXPELLED_MAX = 5
 
 
@@ -95,6 +97,7 @@ class Runner:
         )
         self._restore = restore
         self._log_starts = log_starts
+        self._stable_wait_s = membership_wait_s
         self._clock = clock
         self._ahead = _Ahead()
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
@@ -138,14 +141,27 @@ class Runner:
         """
         # before the kernels are compiled there is no progress, and none is expected
         await self.warmed_up()
-        loop = asyncio.get_running_loop()
-        # this also fences and finishes what an earlier producer of this worker has left
-        committed = await loop.run_in_executor(
-            self._checkpoint_thread, self._publisher.committed, partitions
-        )
-        return await loop.run_in_executor(
+        committed = await self._stable_offsets(partitions)
+        return await asyncio.get_running_loop().run_in_executor(
             self._restore_thread, partial(self._take_over, partitions, committed)
         )
+
+    async def _stable_offsets(self, partitions: Collection[TopicPartition]) -> Committed:
+        """The committed offsets, once no open transaction can change them; checkpoints go on between two looks.
+
+        This also fences and finishes what an earlier producer of this worker has left.
+        """
+        look = partial(self._publisher.committed, partitions, wait=False)
+        deadline = self._clock() + self._stable_wait_s
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._checkpoint_thread, look
+                )
+            except TransactionError as error:
+                if error.code not in LATER or self._clock() > deadline:
+                    raise
+            await asyncio.sleep(_LOOK_PAUSE_S)
 
     def add(self, taken: Takeover) -> None:
         """Work on these partitions from now on."""

@@ -162,13 +162,16 @@ class TransactionalProducer:
         await self._patiently(cls, call, CoordinationType.GROUP, membership.group)
 
     async def committed(
-        self, group: str, partitions: Iterable[tuple[str, int]]
+        self, group: str, partitions: Iterable[tuple[str, int]], *, wait: bool = True
     ) -> dict[tuple[str, int], tuple[int, str]]:
         """The group's (offset, metadata) of these (topic, partition)s; those without one are left out.
 
-        Waits until no open transaction can change them. TransactionError: not within the timeout.
+        Waits until no open transaction can change them. TransactionError: not within the timeout, or,
+        without `wait`, not now.
         """
         self._set_deadline()
+        if not wait:
+            self._deadline = time.monotonic()
         topics: dict[str, list[int]] = defaultdict(list)
         for topic, partition in partitions:
             topics[topic].append(partition)
