@@ -26,7 +26,8 @@ def create_app(namespace: dict[str, Any]) -> Any:
 
     import agents
     import app.cli.agents
-    import app.cli.rebuild  # both register their commands
+    import app.cli.rebuild
+    import app.cli.replay  # all three register their commands
     import app.events
     import tables
     from app.engine.table import TableDefinitionError

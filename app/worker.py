@@ -157,7 +157,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             settings.app_id,
             self.catalogue,
             self.columnar_tables,
-            [agent.cls for agent in self.columnar_agents],
+            {agent.name: agent.cls for agent in self.columnar_agents},
             limits=self.limits,
             sizes=self.sizes,
         )

@@ -130,8 +130,10 @@ def _rebuild(
         replication=settings.topic_replication,
     )
     warm_up()
-    agent_types = () if table.fed_by is None else (table.fed_by,)
-    found = sources(settings.app_id, app.catalogue, [table], agent_types, app.limits)
+    fed_by = table.fed_by
+    agents = [agent for agent in app.columnar_agents if agent.cls is fed_by]
+    feeding = {} if fed_by is None else {agent.name: fed_by for agent in agents}
+    found = sources(settings.app_id, app.catalogue, [table], feeding, app.limits)
     return TableRebuild(
         servers,
         settings.app_id,

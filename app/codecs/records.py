@@ -67,6 +67,17 @@ class Records:
                 return (value >> 1) ^ -(value & 1), position
 
 
+def with_first_header(records: Records, name: bytes) -> npt.NDArray[np.int64]:
+    """int64[k]: the records whose first header has this name, of fewer than 64 bytes."""
+    head = np.frombuffer(bytes([len(name) << 1]) + name, np.uint8)
+    first = records.buffer.take(records.header_start, mode="clip")
+    rows = np.flatnonzero((first == head[0]) & (records.header_count > 0))  # hardly ever one
+    rows = rows[records.header_start[rows] + len(head) <= len(records.buffer)]
+    for position, byte in enumerate(head):
+        rows = rows[records.buffer[records.header_start[rows] + position] == byte]
+    return rows
+
+
 def event_types(records: Records, names: Sequence[str]) -> npt.NDArray[np.int16]:
     """int16[n]: the index in `names` of each record's `ce_type` header.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -82,6 +82,8 @@ class Batch:
     frame: pl.DataFrame
     rows: np.ndarray[Any, Any]
     agent: str = ""
+    replayed_for: pl.Series | None = None
+    """The agent that each event is for alone, and null where it is for all; None: all are."""
     emissions: list[Emission] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
     _emitted: dict[type[Event], list[pl.Series]] = field(default_factory=dict)
@@ -164,7 +166,37 @@ class Batch:
             self.frame.slice(start, length),
             self.rows[start : start + length],
             self.agent,
+            None if self.replayed_for is None else self.replayed_for.slice(start, length),
         )
+
+    def for_all(self) -> Batch:
+        """The events that are not replayed for one agent alone."""
+        return self if self.replayed_for is None else self._where(self.replayed_for.is_null())
+
+    def for_agent(self, name: str) -> Batch:
+        """The events that an agent is given."""
+        if self.replayed_for is None:
+            return self
+        return self._where(self.replayed_for.is_null() | self.replayed_for.eq_missing(name))
+
+    def without(self, rows: Collection[int]) -> Batch:
+        """The events that are not of these records of the fetch."""
+        if not rows:
+            return self
+        wanted = ~np.isin(self.rows, list(rows))
+        replayed_for = self.replayed_for
+        return Batch(
+            self.cls,
+            self.topic,
+            self.partition,
+            self.frame.filter(pl.Series(wanted)),
+            self.rows[wanted],
+            replayed_for=None if replayed_for is None else replayed_for.filter(pl.Series(wanted)),
+        )
+
+    def _where(self, wanted: pl.Series) -> Batch:
+        rows = self.rows[wanted.to_numpy()]
+        return Batch(self.cls, self.topic, self.partition, self.frame.filter(wanted), rows)
 
     def events(self) -> list[Event]:
         """The events as objects of their type, in order."""

@@ -10,6 +10,8 @@ from app.codecs.record_batch import Records
 from app.engine.checkpoint import Record
 
 PREFIX = "headrace_"
+FIRST_FACT = PREFIX + "stage"
+"""The first header that is added to a dead letter's own."""
 
 
 def dead_letter(
@@ -42,6 +44,11 @@ def dead_letter(
     if traceback is not None:
         facts["traceback"] = traceback
     return _original(topic, records, row, facts)
+
+
+def offset_of(letter: Record) -> int:
+    """The offset of the event that it came from."""
+    return int(dict(letter.headers)[PREFIX + "offset"] or b"")
 
 
 def late_event(

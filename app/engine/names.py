@@ -21,3 +21,8 @@ def late_topic(app_id: str, table: str) -> str:
 def dead_letter_topic(app_id: str) -> str:
     """Where events go that cannot be read or that an agent fails on."""
     return f"{app_id}.dead-letters"
+
+
+def replays_topic(app_id: str) -> str:
+    """Which dead letters have been replayed."""
+    return f"{app_id}.replays"

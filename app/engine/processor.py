@@ -43,7 +43,7 @@ class Processor:
         app_id: str,
         catalogue: Catalogue,
         tables: Iterable[Table],
-        agent_types: Iterable[type[Event]] = (),
+        agents: Mapping[str, type[Event]] | None = None,
         *,
         limits: Limits | None = None,
         sizes: Sizes | None = None,
@@ -52,7 +52,7 @@ class Processor:
         self.tables = {table.name: table for table in tables}
         self._sizes = sizes or Sizes()
         self._sources = sources(
-            app_id, catalogue, self.tables.values(), agent_types, limits or Limits()
+            app_id, catalogue, self.tables.values(), agents or {}, limits or Limits()
         )
         self._repartition = {
             names.repartition_topic(app_id, table.name): (table.name, Receiver(table))
@@ -178,7 +178,7 @@ class Processor:
         for batch in decoded.batches:
             for table in self.tables.values():
                 if table.source is batch.cls and table.fed_by is None:
-                    self._take(work, table, batch)
+                    self._take(work, table, batch.for_all())
 
     def _receive(self, work: Work) -> None:
         table, receiver = self._repartition[work.fetch.topic]
@@ -186,6 +186,8 @@ class Processor:
             work.received.append((table, sender, progress, partials))
 
     def _take(self, work: Work, table: Table, batch: Batch) -> None:
+        if not len(batch):
+            return
         taken = self._intake(work, table).take(batch.frame)
         work.taken.append((table.name, taken))
         if taken.late is None:

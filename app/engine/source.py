@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.engine.batch import Batch
 from app.engine.batch_columns import OFFSET, TIME
 from app.engine.checkpoint import Record
 from app.engine.dead_letter import dead_letter
+from app.engine.replay import agents_of_replays
 from app.events.event import Event, event_type
 
 TIME_MIN, TIME_MAX = -62_135_596_800_000, 253_402_300_799_999
@@ -45,7 +46,8 @@ class _Envelope(msgspec.Struct):
 class Decoded:
     """The batches of one fetch, in the order of the types; `records` gives the original bytes.
 
-    fallback: how many events the JSON kernel left to msgspec.
+    fallback: how many events the JSON kernel left to msgspec. replayed_for: the agent of each record that is
+    replayed for it alone.
     """
 
     fetch: Fetch
@@ -53,13 +55,14 @@ class Decoded:
     batches: list[Batch] = field(default_factory=list)
     dead_letters: list[Record] = field(default_factory=list)
     fallback: int = 0
+    replayed_for: dict[int, str] = field(default_factory=dict)
 
 
 class Source:
     """Reads the events of one topic.
 
     types: all event types of the topic. columns: the fields that are used, per type; types that nobody
-    reads are passed over.
+    reads are passed over. agents: the names of those that read a type.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Source:
         topic: str,
         types: Sequence[type[Event]],
         columns: Mapping[type[Event], Iterable[str]],
+        agents: Mapping[type[Event], Container[str]],
         *,
         dead_letter_topic: str,
         limits: Limits,
@@ -75,6 +79,7 @@ class Source:
         self._types = list(types)
         self._names = [event_type(cls).name for cls in types]
         self._plain = next((n for n, cls in enumerate(types) if event_type(cls).plain), None)
+        self._agents = agents
         self._dead_letter_topic = dead_letter_topic
         self._limits = limits
         self._decoders = {
@@ -98,6 +103,8 @@ class Source:
         decoded = Decoded(fetch, records)
         if len(records.offset) == 0:
             return decoded
+        if records.header_count.any():
+            decoded.replayed_for = agents_of_replays(records)
         kinds = event_types(records, self._names)
         view = _Values(records.buffer, records.value_start, records.value_length)
         if kinds.min() < 0:
@@ -138,8 +145,24 @@ class Source:
         frame = columns.frame.hstack([times, pl.Series(OFFSET, offsets)])
         if times.null_count() or times.min() < TIME_MIN or times.max() > TIME_MAX:  # type: ignore[operator]
             frame, rows = self._without_impossible_times(frame, rows, decoded)
-        if len(rows):
-            decoded.batches.append(Batch(cls, self.topic, decoded.fetch.partition, frame, rows))
+        batch = Batch(cls, self.topic, decoded.fetch.partition, frame, rows)
+        if decoded.replayed_for:
+            batch = self._addressed(batch, decoded)
+        if len(batch):
+            decoded.batches.append(batch)
+
+    def _addressed(self, batch: Batch, decoded: Decoded) -> Batch:
+        """The batch with what says whom each event is for; what is for an agent that is not there is rejected."""
+        names = [decoded.replayed_for.get(int(row)) for row in batch.rows]
+        agents = self._agents.get(batch.cls, ())
+        there = np.array([name is None or name in agents for name in names])
+        for number in np.flatnonzero(~there):
+            reason = f"replayed for the agent {names[number]!r}, and {batch.cls.__name__} has none of that name"
+            self._reject(decoded, int(batch.rows[number]), reason)
+        kept = pl.Series(names, dtype=pl.String).filter(pl.Series(there))
+        frame, rows = batch.frame.filter(pl.Series(there)), batch.rows[there]
+        addressed = kept if kept.len() > kept.null_count() else None
+        return Batch(batch.cls, batch.topic, batch.partition, frame, rows, replayed_for=addressed)
 
     def _without_impossible_times(
         self, frame: pl.DataFrame, rows: np.ndarray[Any, Any], decoded: Decoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from app.engine import names
 from app.engine.source import Limits, Source
@@ -15,20 +15,23 @@ def sources(
     app_id: str,
     catalogue: Catalogue,
     tables: Iterable[Table],
-    agent_types: Iterable[type[Event]],
+    agents: Mapping[str, type[Event]],
     limits: Limits,
 ) -> dict[str, Source]:
-    """A source per topic that is read, with the fields that tables and agents use."""
+    """A source per topic that is read, with the fields that tables and agents use. agents: each one's event type."""
     columns: dict[type[Event], set[str]] = {}
     for table in (table for table in tables if table.fed_by is None):
         columns.setdefault(table.source, set()).update(table.columns_read())
-    for cls in agent_types:
+    agents_of: dict[type[Event], set[str]] = {}
+    for name, cls in agents.items():
         columns.setdefault(cls, set()).update(cls.__struct_fields__)
+        agents_of.setdefault(cls, set()).add(name)
     return {
         topic: Source(
             topic,
             catalogue.of_topic(topic),
             columns,
+            agents_of,
             dead_letter_topic=names.dead_letter_topic(app_id),
             limits=limits,
         )

@@ -67,7 +67,7 @@ class FaustConsumer:
 
     def silent_s(self, topic: str, partition: int) -> float:
         told_ms = self._app.consumer.last_answer_ms(TP(topic, partition))
-        return math.inf if told_ms is None else time.time() - told_ms / 1000
+        return math.inf if told_ms is None else time.monotonic() - told_ms / 1000
 
     def caught_up(self, topic: str, partition: int, position: int) -> bool:
         end = self._app.consumer.highwater(

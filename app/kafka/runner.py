@@ -267,8 +267,8 @@ class Runner:
         made = _Made()
         for batch in work.batches:
             for agent in self._agents:
-                if agent.cls is batch.cls:
-                    await self._run_agent(agent, batch, work, made)
+                if agent.cls is batch.cls and len(given := batch.for_agent(agent.name)):
+                    await self._run_agent(agent, given, work, made)
         if self.processor.stage(work, made.emissions, made.letters, made.updates):
             if self._waiting_since is None:
                 self._waiting_since = self._clock()

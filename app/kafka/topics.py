@@ -32,6 +32,11 @@ RECORD_BYTES_MAX = 4 << 20
 """The largest record on the dead-letter and late topics."""
 
 
+ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
+"""Kafka refuses records that are more than an hour ahead of its own clock. In events their own time decides; in
+all else our clock may be wrong, and that is no reason to stand still."""
+
+
 class TopicError(RuntimeError):
     """A topic is not as the application needs it; the message says what to do."""
 
@@ -57,23 +62,21 @@ class TopicNeed:
 
 def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[TopicNeed]:
     """All topics of an application: events first, then those that take their size from them."""
-    # an event's own time decides; Kafka would refuse one that is more than an hour ahead of the clock
-    any_time = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
-    wanted = [TopicNeed(topic, config=any_time) for topic in catalogue.topics()]
+    wanted = [TopicNeed(topic, config=ANY_TIME) for topic in catalogue.topics()]
     # room for the reasons, in headers, beside an original of Kafka's default size limit
-    roomy = {"max.message.bytes": str(RECORD_BYTES_MAX), **any_time}
+    roomy = {"max.message.bytes": str(RECORD_BYTES_MAX), **ANY_TIME}
     wanted.append(TopicNeed(names.dead_letter_topic(app_id), config=roomy))
     for table in tables:
         wanted.append(TopicNeed(names.late_topic(app_id, table.name), config=roomy))
         placed = table.topic
         if not table.aligned:
             # never deleted by age: what is not yet counted must not be lost; read records are deleted by us
-            keep = {"retention.ms": "-1", "retention.bytes": "-1"}
+            keep = {"retention.ms": "-1", "retention.bytes": "-1", **ANY_TIME}
             placed = names.repartition_topic(app_id, table.name)
             # its keys stay where they are when the source gets more partitions
             wanted.append(TopicNeed(placed, table.topic, may_differ=True, config=keep))
         changelog = names.changelog_topic(app_id, table.name)
-        wanted.append(TopicNeed(changelog, placed, config=CHANGELOG_CONFIG))
+        wanted.append(TopicNeed(changelog, placed, config={**CHANGELOG_CONFIG, **ANY_TIME}))
     return wanted
 
 

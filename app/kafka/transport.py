@@ -112,15 +112,23 @@ def _send_or_break(connection: Any, request: Any, expect_response: bool = True) 
         raise KafkaConnectionError(f"connection broken: {error}") from error
 
 
+class _Clock:
+    """Stands in for the module `time` where aiokafka notes when the broker has answered: no jump of the wall clock
+    is to look like a silent broker, or hide one."""
+
+    time = monotonic = staticmethod(time.monotonic)
+
+
 def _install() -> None:
-    """Put our two classes in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
-    for name in ("PartitionRecords", "MemoryRecords"):
+    """Put our own in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
+    for name in ("PartitionRecords", "MemoryRecords", "time"):
         if not hasattr(fetcher, name):
             raise ImportError(
                 f"aiokafka.consumer.fetcher has no {name}: this aiokafka is not the pinned version"
             )
     fetcher.PartitionRecords = _partition_records
     fetcher.MemoryRecords = RawRecords
+    fetcher.time = _Clock
     AIOKafkaConnection.send = _send_or_break
     cooperative.install()
 
@@ -196,7 +204,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return found
 
     def last_answer_ms(self, tp: TP) -> int | None:
-        """When (wall clock, ms) the broker last answered a fetch of the partition; None: not yet."""
+        """When (monotonic clock, ms) the broker last answered a fetch of the partition; None: not yet."""
         # not by `last_poll_timestamp`: it fails for a partition that is given up at this very moment
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
@@ -267,7 +275,7 @@ class Consumer(driver.Consumer):
         return sum(self._in_flight.values())
 
     def last_answer_ms(self, tp: TP) -> int | None:
-        """When (wall clock, ms) the broker last said anything about the partition; None: never, or not owned."""
+        """When (monotonic clock, ms) the broker last said anything about the partition; None: never, or not owned."""
         return self._thread.last_answer_ms(tp) if tp in self.assignment() else None
 
     def _new_consumer_thread(self) -> ConsumerThread:

@@ -136,9 +136,12 @@ class RocksDBStore:
         return entry and entry[0]
 
     def stale(self, table: str, partition: int) -> bool:
-        """Whether it was last written to more than `STALE_AFTER_S` ago."""
+        """Whether it was last written to more than `STALE_AFTER_S` ago, or so far in the future.
+
+        In the latter case one of the two clocks was wrong.
+        """
         entry = self._entry(table, partition)
-        return entry is not None and self._now() - entry[1] > STALE_AFTER_S
+        return entry is not None and abs(self._now() - entry[1]) > STALE_AFTER_S
 
     def _entry(self, table: str, partition: int) -> tuple[int, int] | None:
         """The changelog's offset, and when (s) it was written."""

@@ -48,7 +48,7 @@ class MemoryWorker:
         self.log = log
         self.store = store
         self._agents = list(agents)
-        types = [agent.cls for agent in self._agents]
+        types = {agent.name: agent.cls for agent in self._agents}
         self.processor = _Processor(app_id, catalogue, tables, types, limits=limits, sizes=sizes)
         self.reader = CommittedReader(self.processor, store)
         self._loop = asyncio.Runner()
@@ -194,7 +194,10 @@ class MemoryWorker:
             for agent in self._agents:
                 if agent.cls is not batch.cls:
                     continue
-                outcome = await agent.run(batch)
+                given = batch.for_agent(agent.name)
+                if not len(given):
+                    continue
+                outcome = await agent.run(given)
                 emissions += outcome.emissions
                 updates += outcome.updates
                 assert work.decoded is not None

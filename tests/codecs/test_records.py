@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.codecs.record_batch import PLAIN, STRUCTURED, UNKNOWN, Fetch, event_types, parse
+from app.codecs.records import with_first_header
 from tests.codecs.record_batches import Headers, Record, build_batch
 
 NAMES = ["order.placed", "order", "page.viewed", "é"]
@@ -72,3 +73,22 @@ def test_no_names_and_no_records() -> None:
 def test_random_headers(all_headers: list[Headers]) -> None:
     expected = [expected_type(headers, NAMES) for headers in all_headers]
     assert types_of(all_headers, NAMES) == expected
+
+
+def test_records_whose_first_header_has_a_name() -> None:
+    """Also where a value or a longer name has the same bytes, and where the buffer ends early."""
+    headers: list[Headers] = [
+        [],
+        [("replay", b"1"), ("other", None)],
+        [("other", b"1"), ("replay", b"1")],
+        [("replays", b"")],
+        [("replax", b"")],
+        [("replay", None)],
+        [("r", None)],
+    ]
+    raw = build_batch([Record(0, b"\x0creplay", b"\x0creplay", item) for item in headers])
+    records = parse(Fetch("t", 0, 0, len(headers), raw), check_crc=True)
+    assert with_first_header(records, b"replay").tolist() == [1, 5]
+    assert with_first_header(records, b"r" * 63).tolist() == []
+    empty = parse(Fetch("t", 0, 0, 0, b""), check_crc=True)
+    assert with_first_header(empty, b"replay").tolist() == []

@@ -25,11 +25,13 @@ def test_topics() -> None:
         names.repartition_topic("shop", "revenue"),
         names.late_topic("shop", "revenue"),
         names.dead_letter_topic("shop"),
+        names.replays_topic("shop"),
     ] == [
         "shop.revenue.changelog",
         "shop.revenue.repartition",
         "shop.revenue.late",
         "shop.dead-letters",
+        "shop.replays",
     ]
 
 

@@ -1,8 +1,12 @@
-"""The test application, which dies by SIGKILL at the step of a checkpoint that the file TEST_FUSE names."""
+"""The test application, which dies by SIGKILL at the step of a checkpoint that the file TEST_FUSE names.
+
+Or its commit is held up, as by a network: it arrives when the worker has long given it up and gone on.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -10,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from app.engine.processor import Processor
+from app.kafka.transaction_error import TransactionError
 from app.kafka.transactional_producer import TransactionalProducer
 from app.state.rocksdb_store import RocksDBStore
 from tests.kafka.job import app
 
-__all__ = ["STEPS", "app"]
+__all__ = ["LATE_COMMIT", "STEPS", "app"]
 
 STEPS = (
     "begun",
@@ -26,6 +31,7 @@ STEPS = (
     "after the store",
     "before it is the state",
 )
+LATE_COMMIT = "commit late"
 _fuse = Path(os.environ["TEST_FUSE"]) if "TEST_FUSE" in os.environ else None
 _ANSWER_MS_MAX = 6
 
@@ -36,9 +42,14 @@ def _die_at(step: str) -> None:
 
 
 def _armed(step: str) -> bool:
-    if _fuse is None or not _fuse.exists() or _fuse.read_text() != step:
+    if _fuse is None or not _fuse.exists():
         return False
-    _fuse.unlink()
+    try:
+        if _fuse.read_text() != step:
+            return False
+        _fuse.unlink()
+    except FileNotFoundError:  # it was put out just now
+        return False
     return True
 
 
@@ -60,12 +71,27 @@ class _Dying(TransactionalProducer):
         return answer
 
     async def commit(self) -> None:
+        if _armed(LATE_COMMIT):
+            held_up = object.__new__(TransactionalProducer)
+            vars(held_up).update(vars(self), _coordinators=dict(self._coordinators))
+            self._client = None  # it goes on with another connection, as another epoch
+            asyncio.get_running_loop().create_task(_commit_late(held_up))
+            raise TransactionError("EndTxn", None, "no answer")
         if _armed("commit sent"):
             asyncio.get_running_loop().create_task(_commit(self))
             await asyncio.sleep(random.uniform(0, _ANSWER_MS_MAX) / 1000)
             os.kill(os.getpid(), signal.SIGKILL)
         await _commit(self)
         _die_at("committed")
+
+
+async def _commit_late(producer: TransactionalProducer) -> None:
+    """The worker's next transactions begin meanwhile."""
+    await asyncio.sleep(random.uniform(0.1, 2))
+    producer._set_deadline()
+    with contextlib.suppress(TransactionError):
+        await _commit(producer)
+    await producer.close()
 
 
 _begin, _produce = TransactionalProducer.begin, TransactionalProducer.produce

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import orjson
 from confluent_kafka import KafkaException
@@ -18,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.kafka.running_job import Job
 from tests.kafka.sales import Sales
+from tests.kafka.source_log import SourceLog
 from tests.kafka.workers import Worker
 
 PARTITIONS = 12
@@ -31,8 +34,16 @@ _PATIENCE_S = 240
 class Group(Job):
     """Workers of one application, each with a folder and a log of its own; none runs yet."""
 
-    def __init__(self, broker: str, folder: Path, size: int = 3, **settings: str) -> None:
+    def __init__(
+        self,
+        broker: str,
+        folder: Path,
+        size: int = 3,
+        module: str = "tests.kafka.job",
+        **settings: str,
+    ) -> None:
         super().__init__(broker, folder)
+        self._module = module
         self.environment |= {
             "HEADRACE_TOPIC_PARTITIONS": str(PARTITIONS),
             "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
@@ -49,7 +60,7 @@ class Group(Job):
 
     def _worker(self, number: int, folder: Path) -> Worker:
         environment = {**self.environment, "HEADRACE_WORKER_ID": f"w{number}"}
-        return Worker("tests.kafka.job", environment, folder / f"worker-{number}.log")
+        return Worker(self._module, environment, folder / f"worker-{number}.log")
 
     def elsewhere(self, item: Worker) -> Worker:
         """Another worker of the same name, with a data directory of its own, as on another machine."""
@@ -82,6 +93,10 @@ class Group(Job):
     def may_end(self, *workers: Worker) -> None:
         """From now on it is right if these end by themselves."""
         self._wanted.difference_update(workers)
+
+    def must_run(self, item: Worker) -> None:
+        """It lives, and from now on it is wrong again if it ends by itself."""
+        self._wanted.add(item)
 
     def expect_end(self, item: Worker, code: int, event: str) -> None:
         """Wait until a worker ends by itself, with this code and this as its last event."""
@@ -217,25 +232,31 @@ class Group(Job):
         """Time passes, up to this moment of the monotonic clock, and no worker ends."""
         self.wait(lambda: time.monotonic() > at, at - time.monotonic() + _PATIENCE_S, "never")
 
-    def finish_all(self, sales: Sales, *, written_once: bool = True) -> None:
+    def finish_all(
+        self, sales: Sales, *, written_once: bool = True, dead: bool = False
+    ) -> SourceLog:
         """Let all windows close, wait until all is read, end the workers, and check what came out.
 
         written_once: no broker has been killed, so the source holds exactly what was written.
+        dead: there may be dead letters, which have all been replayed, and late events.
         """
         sales.flush()
         sales.close_windows(PARTITIONS)
         self.cluster.wait_for_lag_zero(self.sources, self, _PATIENCE_S)
         self.stop()
-        self.check()
-        self._check_order()
+        log = self.check(dead=dead)
+        self._check_order(log)
         if written_once:
-            found = Counter(row["sequence"] for row in self.cluster.read_json(self.sources[0]))
+            found = Counter(sale["sequence"] for sale in log.sales)
             assert found == Counter(sales.amounts.keys())
+        return log
 
-    def _check_order(self) -> None:
+    def _check_order(self, log: SourceLog) -> None:
         """What is passed on of each user is in the order of the source, and all of it."""
-        source, passed = (
-            self._sequences_by_user(topic) for topic in (self.sources[0], self.topic("passed"))
+        source = _sequences_by_user(log.sales)
+        passed = _sequences_by_user(
+            orjson.loads(message.value() or b"")
+            for message in self.cluster.read(self.topic("passed"))
         )
         for user, sequences in source.items():
             found = passed[user]
@@ -244,13 +265,6 @@ class Group(Job):
                 for at, (here, there) in enumerate(zip_longest(found, sequences))
                 if here != there
             )
-
-    def _sequences_by_user(self, topic: str) -> dict[object, list[int]]:
-        found: dict[object, list[int]] = defaultdict(list)
-        for message in self.cluster.read(topic):
-            row = orjson.loads(message.value() or b"")
-            found[row["user"]].append(row["sequence"])
-        return found
 
     def close(self) -> None:
         """End whatever still runs."""
@@ -261,10 +275,16 @@ class Group(Job):
 
 @contextmanager
 def running_group(
-    broker: str, folder: Path, size: int = 3, *, started: int | None = None, **settings: str
+    broker: str,
+    folder: Path,
+    size: int = 3,
+    *,
+    started: int | None = None,
+    module: str = "tests.kafka.job",
+    **settings: str,
 ) -> Iterator[Group]:
     """A group whose workers have been started (the first `started`, or all); none is left at the end."""
-    group = Group(broker, folder, size, **settings)
+    group = Group(broker, folder, size, module, **settings)
     try:
         if started != 0:
             group.start(*group.workers[:started])
@@ -306,8 +326,15 @@ def load(
     assert not failures, failures
 
 
+def _sequences_by_user(sales: Iterable[dict[str, Any]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for sale in sales:
+        found[sale["user"]].append(sale["sequence"])
+    return found
+
+
 def new_seed() -> int:
-    """A seed for one test, printed so that pytest shows it when the test fails."""
-    seed = random.randrange(1 << 30)
+    """A seed for one test, printed so that pytest shows it when the test fails; TEST_SEED gives one again."""
+    seed = int(os.environ.get("TEST_SEED") or random.randrange(1 << 30))
     print(f"seed {seed}")  # noqa: T201
     return seed

@@ -32,10 +32,11 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     shutil.rmtree(folder)
 
 
-def test_killed_five_times(own: Broker, tmp_path: Path, full_faults: bool) -> None:
+@pytest.mark.only_full
+def test_killed_five_times(own: Broker, tmp_path: Path) -> None:
     """While checkpoints are being committed, and while there is nothing to do."""
     chance = random.Random(seed := new_seed())
-    kills = 5 if full_faults else 2
+    kills = 5
     with running_group(own.bootstrap_servers, tmp_path, 2) as group:
         with load(group, seed) as sales:
             for _ in range(kills):
@@ -52,20 +53,17 @@ def test_killed_five_times(own: Broker, tmp_path: Path, full_faults: bool) -> No
         group.finish_all(sales, written_once=False)
 
 
+@pytest.mark.only_full
 @pytest.mark.parametrize("how", ["down", "hanging"])
-def test_away_for_longer_than_the_watchdog_waits(
-    own: Broker, tmp_path: Path, full_faults: bool, how: str
-) -> None:
+def test_away_for_longer_than_the_watchdog_waits(own: Broker, tmp_path: Path, how: str) -> None:
     """That the cluster does not answer is no stall: the same processes go on when it is back."""
-    if how == "hanging" and not full_faults:
-        pytest.skip("in the full form only")
     seed = new_seed()
-    settings = {} if full_faults else SHORT_WATCHDOG
+    settings: dict[str, str] = {}
     with running_group(own.bootstrap_servers, tmp_path, 2, **settings) as group:
         with load(group, seed) as sales:
             marks = {item: group.log_size(item) for item in group.workers}
             with getattr(broken_broker, how)(own):
-                group.let_pass_until(time.monotonic() + (70 if full_faults else 12))
+                group.let_pass_until(time.monotonic() + 70)
             group.wait_for_all()
             for item, mark in marks.items():
                 group.wait_for_line(item, "cluster.away", mark)
@@ -90,12 +88,11 @@ def test_away_when_a_worker_starts(own: Broker, tmp_path: Path, full_faults: boo
         group.finish_all(sales, written_once=False)
 
 
+@pytest.mark.only_full
 def test_a_worker_can_be_stopped_while_it_is_away(
     own: Broker, tmp_path: Path, full_faults: bool
 ) -> None:
     """It does not wait for the broker's return; what was not committed is done by its next start."""
-    if not full_faults:
-        pytest.skip("in the full form only")
     with running_group(own.bootstrap_servers, tmp_path, 1, **SHORT_WATCHDOG) as group:
         (item,) = group.workers
         with load(group, new_seed()) as sales:

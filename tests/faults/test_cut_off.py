@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
-from app.kafka import broker_jvm
-from app.kafka.broker_folder import Folder
-from app.kafka.broker_jars import ensure_jars
-from app.kafka.broker_startup_cache import startup_flags
 from tests.faults.group import (
     SESSION_TIMEOUT_MS,
     TRANSACTION_TIMEOUT_MS,
@@ -25,6 +16,7 @@ from tests.faults.group import (
     running_group,
 )
 from tests.faults.network import Namespace, namespace
+from tests.faults.reachable_broker import reachable_broker
 
 pytestmark = pytest.mark.kafka
 
@@ -45,38 +37,21 @@ def place() -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="module")
-def reachable_broker(place: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker at our end of the namespace's cable, where no other machine can reach it."""
-    folder = Folder(tmp_path_factory.mktemp("reachable"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(broker_jvm, "HOST", place.host)
-        ports = broker_jvm.choose_ports(None)
-        jvm = broker_jvm.BrokerJvm(folder, ensure_jars(lambda _line: None), *ports, startup_flags())
-        jvm.write_configuration()
-    jvm.format_storage(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
-    servers = f"{place.host}:{jvm.port}"
-    try:
-        jvm.start()
-        _wait_until_up(servers)
-        yield servers
-    finally:
-        jvm.stop(lambda _line: None)
-        shutil.rmtree(folder.path)
+def reachable(place: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with reachable_broker(place.host, tmp_path_factory.mktemp("reachable")) as broker:
+        yield broker.servers
 
 
+@pytest.mark.only_full
 @pytest.mark.parametrize("way", WAYS)
-def test_cut_off_and_healed(
-    place: Namespace, reachable_broker: str, tmp_path: Path, full_faults: bool, way: str
-) -> None:
-    if way != "both-ways" and not full_faults:
-        pytest.skip("in the full form only")
-    with running_group(reachable_broker, tmp_path, 2, started=0) as group:
+def test_cut_off_and_healed(place: Namespace, reachable: str, tmp_path: Path, way: str) -> None:
+    with running_group(reachable, tmp_path, 2, started=0) as group:
         item = group.workers[0]
         item.prefix = place.prefix
         group.start()
         with load(group, new_seed()) as sales:
             group.wait_until_ready()
-            for _ in range(3 if full_faults else 1):
+            for _ in range(3):
                 mark = group.log_size(item)
                 past = time.monotonic() + TIMEOUTS_S
                 with place.cut(**WAYS[way]):
@@ -86,13 +61,3 @@ def test_cut_off_and_healed(
                 group.wait_for_line(item, "tables.restored", mark)
                 group.wait_for_all()
         group.finish_all(sales)
-
-
-def _wait_until_up(servers: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=1)
-            return
-        except KafkaException:
-            assert time.monotonic() < deadline, "the broker is not up"

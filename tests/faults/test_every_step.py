@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crashing_job import STEPS
+from tests.faults.fuse import Fuse
 from tests.faults.group import new_seed
 from tests.kafka.running_job import Job, writing
 
@@ -19,19 +20,17 @@ def test_death_at_every_step(broker: str, tmp_path: Path, full_faults: bool) -> 
     """With the data directory, and in the full form without it as well."""
     chance = random.Random(seed := new_seed())
     steps = chance.sample(STEPS, len(STEPS) if full_faults else 3)
-    job, fuse = Job(broker, tmp_path), tmp_path / "fuse"
-    job.environment["TEST_FUSE"] = str(fuse)
+    job, fuse = Job(broker, tmp_path), Fuse(tmp_path / "fuse")
+    job.environment |= fuse.environment
     with job.worker("tests.faults.crashing_job") as item:
         sales = job.first_sales(item, seed)
         with writing(sales):
             for lose_data in (False, True) if full_faults else (False,):
                 for step in steps:
                     job.wait_for_progress(item)
-                    draft = fuse.with_suffix(".draft")
-                    draft.write_text(step)
-                    draft.rename(fuse)
+                    fuse.light(step)
                     assert item.wait(60) == -signal.SIGKILL, f"{step}:\n{item.log_tail()}"
-                    assert not fuse.exists(), step
+                    assert fuse.burnt, step
                     if lose_data:
                         job.lose_data()
                     item.start()

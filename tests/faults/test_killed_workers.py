@@ -13,12 +13,13 @@ from tests.faults.group import SESSION_TIMEOUT_MS, load, new_seed, running_group
 pytestmark = pytest.mark.kafka
 
 
-def test_random_workers_killed(broker: str, tmp_path: Path, full_faults: bool) -> None:
+@pytest.mark.only_full
+def test_random_workers_killed(broker: str, tmp_path: Path) -> None:
     """Three workers, twelve partitions; some come back at once, some after the others took over."""
     chance = random.Random(seed := new_seed())
     with running_group(broker, tmp_path) as group:
         with load(group, seed) as sales:
-            for number in range(20 if full_faults else 2):
+            for number in range(20):
                 group.wait_for_progress(group)
                 time.sleep(chance.uniform(0, 1))  # the moment is what is random
                 item = chance.choice(group.workers)

@@ -18,10 +18,9 @@ OPEN_MS = 12_000
 SHORTER_MS = "3000"
 
 
+@pytest.mark.only_full
 def test_a_take_over_waits_for_it(broker: str, tmp_path: Path, full_faults: bool) -> None:
     """For longer than a transaction of its own may take: Kafka may be slow to abort, and others more patient."""
-    if not full_faults:
-        pytest.skip("in the full form only")
     settings = {"HEADRACE_TRANSACTION_TIMEOUT_MS": SHORTER_MS}
     with running_group(broker, tmp_path, 1, **settings) as group:
         (item,) = group.workers

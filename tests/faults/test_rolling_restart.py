@@ -51,12 +51,11 @@ def test_rolling_restart(
         )
 
 
+@pytest.mark.only_full
 def test_costs_of_a_rebalance(
     broker: str, tmp_path: Path, full_faults: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Partitions that stay with their worker while others move, and those of a worker that was killed."""
-    if not full_faults:
-        pytest.skip("in the full form only")
     stay_s, taken_s = [], []
     settings = AS_DELIVERED if full_faults else {}
     with running_group(broker, tmp_path, started=2, **settings) as group:

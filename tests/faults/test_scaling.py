@@ -42,12 +42,11 @@ def test_from_one_to_three_and_back(
         )
 
 
+@pytest.mark.only_full
 def test_workers_join_and_leave_all_the_time(
     broker: str, tmp_path: Path, full_faults: bool
 ) -> None:
     """One comes or goes every two seconds, at whatever stage of its start it is."""
-    if not full_faults:
-        pytest.skip("in the full form only")
     chance = random.Random(seed := new_seed())
     with running_group(broker, tmp_path, started=1) as group:
         first, *others = group.workers

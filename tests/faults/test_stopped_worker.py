@@ -22,12 +22,13 @@ pytestmark = pytest.mark.kafka
 TIMEOUTS_S = (SESSION_TIMEOUT_MS + TRANSACTION_TIMEOUT_MS) / 1000
 
 
-def test_stopped_past_all_timeouts(broker: str, tmp_path: Path, full_faults: bool) -> None:
+@pytest.mark.only_full
+def test_stopped_past_all_timeouts(broker: str, tmp_path: Path) -> None:
     """Nothing becomes visible of what it had begun, the others take over, and it joins again."""
     chance = random.Random(seed := new_seed())
     with running_group(broker, tmp_path) as group:
         with load(group, seed) as sales:
-            for _ in range(10 if full_faults else 1):
+            for _ in range(10):
                 time.sleep(chance.uniform(0, 0.3))  # the moment is what is random
                 item = chance.choice(group.workers)
                 item.signal(signal.SIGSTOP)
@@ -41,13 +42,12 @@ def test_stopped_past_all_timeouts(broker: str, tmp_path: Path, full_faults: boo
         group.finish_all(sales)
 
 
+@pytest.mark.only_full
 def test_a_former_self_comes_back(broker: str, tmp_path: Path, full_faults: bool) -> None:
     """A worker that seemed dead was started anew elsewhere, under its name; then the former one goes on.
 
     Two of one name are a mistake that Kafka cannot settle for good; that nothing counts twice it can.
     """
-    if not full_faults:
-        pytest.skip("in the full form only")
     with running_group(broker, tmp_path, 2) as group:
         with load(group, new_seed()) as sales:
             former = group.workers[0]

@@ -16,6 +16,8 @@ from confluent_kafka import KafkaException
 
 from app.engine import names
 from tests.kafka.sales import Model, Sales, only_once
+from tests.kafka.source_log import SourceLog, origin
+from tests.kafka.table_rows import table_rows
 from tests.kafka.workers import Cluster, Worker, worker
 
 PARTITIONS = 4
@@ -69,21 +71,33 @@ class Job:
     def _exists(self) -> bool:
         return bool(self.cluster.partitions(self.sources[0]))
 
-    def check(self) -> None:
-        """Every derived event once, every total right, to a read-committed reader.
+    def check(self, *, dead: bool = False) -> SourceLog:
+        """Every derived event once, every total right, in Kafka and on the disks of the workers, which have ended.
 
         Held against what stands in the source topic: a broker that is killed may have taken a producer's
-        record twice, and then it counts twice.
+        record twice, and then it counts twice. dead: there may be dead letters, and replays, which come late.
         """
+        letters = only_once(
+            [
+                (origin(letter), dict(letter.headers())["headrace_stage"])
+                for letter in self.cluster.read(names.dead_letter_topic(self.app_id))
+            ]
+        )
+        unread = {here for here, stage in letters.items() if stage == b"decode"}
+        log = SourceLog(self.cluster.read(self.sources[0]), unread)
+        if not dead:
+            assert letters == {}
+            assert not log.late, "the writer's order was lost"
         for table in ("user_totals", "country_totals"):
-            late = [message.value() for message in self.cluster.read(self._late_topic(table))]
-            assert late == [], "events came late"
-        assert self.cluster.read(names.dead_letter_topic(self.app_id)) == []
-        model = Model(self.cluster.read_json(self.sources[0]))
+            late = only_once(
+                [(origin(event), None) for event in self.cluster.read(self._late_topic(table))]
+            )
+            assert set(late) == log.late, f"late in {table}"
         passed = self.cluster.read(self.topic("passed"))
         only_once([(dict(message.headers())["ce_id"], None) for message in passed])
         rows = [orjson.loads(message.value()) for message in passed]
-        assert Counter((row["sequence"], row["amount"]) for row in rows) == model.sales
+        assert Counter(_sale(row) for row in rows) == Counter(_sale(sale) for sale in log.sales)
+        model = Model(log.on_time)
         users = only_once(
             [
                 ((row["user"], row["window_start"]), (row["sales"], row["amount"], row["largest"]))
@@ -98,6 +112,18 @@ class Job:
             ]
         )
         assert countries == model.countries
+        self._check_sums(log)
+        return log
+
+    def _check_sums(self, log: SourceLog) -> None:
+        """The table without windows, restored from its changelog; each RocksDB holds what the changelogs do."""
+        folders = sorted(self.data_dir.parent.glob("data*/state/*/*/rocksdb"))
+        sums = table_rows(self.environment, folders)["user_sums"]
+        expected: dict[object, list[int]] = {}
+        for sale in log.sales:
+            expected.setdefault(sale["user"], []).append(sale["amount"])
+        found = only_once([(row["user"], (row["sales"], row["amount"])) for row in sums])
+        assert found == {user: (len(item), sum(item)) for user, item in expected.items()}
 
     def _late_topic(self, table: str) -> str:
         return names.late_topic(self.app_id, table)
@@ -120,7 +146,12 @@ class Job:
         sales.flush()
         sales.close_windows(PARTITIONS)
         self.cluster.wait_for_lag_zero(self.sources, item)
+        assert item.stop(60) == 0, item.log_tail()
         self.check()
+
+
+def _sale(row: dict[str, object]) -> tuple[object, object]:
+    return row["sequence"], row["amount"]
 
 
 @contextmanager

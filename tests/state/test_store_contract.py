@@ -170,3 +170,15 @@ def contents(store: Store) -> dict[tuple[str, int], tuple[list[bytes], list[byte
         )
         for part in [("a", 0), ("a", 1), ("a_b", 0), ("a_b", 1)]
     }
+
+
+@pytest.mark.parametrize(("later_h", "trusted"), [(1, True), (-1, True), (13, False), (-13, False)])
+def test_rocksdb_is_trusted_for_some_hours(tmp_path: Path, later_h: int, trusted: bool) -> None:
+    """By the wall clock, which may have jumped: an hour does not matter, and half a day both ways does."""
+    now = 1_790_000_000.0
+    store = RocksDBStore(tmp_path, block_cache_mb=1, write_buffer_mb=1, now=lambda: now)
+    store.write([StoreWrite("a", 0, {b"x": b"1"}, changelog_offset=7)])
+    assert store.changelog_offset("a", 0) == 7
+    now += later_h * 3600
+    assert store.changelog_offset("a", 0) == (7 if trusted else None)
+    store.close()

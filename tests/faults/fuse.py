@@ -1,0 +1,32 @@
+"""The fuse of a worker that runs `tests.faults.crashing_job`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Fuse:
+    """Names the step of the worker's next checkpoint at which something goes wrong; burnt once it has."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.environment = {"TEST_FUSE": str(path)}
+
+    def light(self, step: str) -> None:
+        """This step is the one."""
+        draft = self._path.with_suffix(".draft")
+        draft.write_text(step)
+        draft.rename(self._path)
+
+    @property
+    def burnt(self) -> bool:
+        """Whether it has happened, or never was to."""
+        return not self._path.exists()
+
+    def put_out(self) -> bool:
+        """It is not to happen any more; False: it has."""
+        try:
+            self._path.unlink()
+        except FileNotFoundError:
+            return False
+        return True

@@ -1,0 +1,244 @@
+"""Faults of every kind at random, several at a time. What is drawn depends on nothing but the seed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.clock import JUMP_S, Clock
+from tests.faults.crashing_job import LATE_COMMIT, STEPS
+from tests.faults.fuse import Fuse
+from tests.faults.group import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, Group
+from tests.faults.network import Namespace
+from tests.faults.reachable_broker import ReachableBroker
+from tests.kafka.workers import Worker
+
+_TIMEOUTS_S = (SESSION_TIMEOUT_MS + TRANSACTION_TIMEOUT_MS) / 1000
+_PAUSE_S_MAX = 3.0
+_BROKER_S_MAX = 5.0
+_TOGETHER = 6
+"""So many faults, then all is mended and every partition must get further."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A fault that lasts, and how it ends."""
+
+    name: str
+    due: float
+    mend: Callable[[], None]
+
+
+class Mix:
+    """Harms workers and their broker. place: the namespace that the first worker is in, if there is one.
+
+    poison: writes events that nobody can read. Make it before the workers are started.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        broker: ReachableBroker,
+        place: Namespace | None,
+        poison: Callable[[], None],
+        *,
+        seed: int,
+        folder: Path,
+    ) -> None:
+        self._group, self._broker, self._place, self._poison = group, broker, place, poison
+        self._chance = random.Random(seed)
+        self._began = time.monotonic()
+        self._lasting: dict[object, _Fault] = {}
+        self._clocks: dict[Worker, Clock] = {}
+        self._fuses: dict[Worker, Fuse] = {}
+        for number, item in enumerate(group.workers):
+            self._clocks[item] = Clock(item, folder / f"clock-{number}")
+            self._fuses[item] = Fuse(folder / f"fuse-{number}")
+            item.environment |= self._fuses[item].environment
+        if place is not None:
+            group.workers[0].prefix = place.prefix
+
+    def run(self, seconds: float) -> None:
+        """Go on for so long; at the end all is mended."""
+        end, count = time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            self._fault(self._chance.choice(self._kinds))
+            count += 1
+            if count % _TOGETHER == 0:
+                self.mend_all()
+                self._group.wait_for_all()
+        self.mend_all()
+
+    def run_each(self) -> None:
+        """Every kind of fault once; at the end all is mended."""
+        kinds = list(self._kinds)
+        self._chance.shuffle(kinds)
+        for count, kind in enumerate(kinds, 1):
+            self._fault(kind)
+            if count % _TOGETHER == 0:
+                self.mend_all()
+                self._group.wait_for_all()
+        self.mend_all()
+
+    def mend_all(self) -> None:
+        """No fault lasts any longer: first there is a broker, then workers."""
+        for victim in sorted(self._lasting, key=lambda victim: victim is not self._broker):
+            self._mend(victim)
+        self._supervise()
+
+    @property
+    def _kinds(self) -> Sequence[Callable[[Worker, float], None]]:
+        return (
+            self._kill,
+            self._die,
+            self._late_commit,
+            self._stop,
+            self._leave,
+            self._cut,
+            self._clock,
+            self._bad_events,
+            self._broker_killed,
+            self._broker_hangs,
+        )
+
+    def _fault(self, kind: Callable[[Worker, float], None]) -> None:
+        """One fault, and a pause in which others may end."""
+        item = self._chance.choice(self._group.workers)
+        share = self._chance.random()
+        pause_s = self._chance.uniform(0, _PAUSE_S_MAX)
+        kind(item, share)
+        until = time.monotonic() + pause_s
+        while time.monotonic() < until:
+            for victim, fault in list(self._lasting.items()):
+                if time.monotonic() > fault.due:
+                    self._mend(victim)
+            self._supervise()
+            time.sleep(0.05)
+
+    def _supervise(self) -> None:
+        """A worker that has found no broker when it started is started again; no other may end by itself."""
+        for item in self._group.workers:
+            if self._free(item) and not item.running:
+                self._say(f"{self._name(item)} has found no broker, and is started again")
+                self._group.expect_end(item, 1, "worker.cannot_start")
+                self._group.start(item)
+
+    def _begin(self, victim: object, name: str, seconds: float, mend: Callable[[], None]) -> None:
+        self._say(f"{name}, for {seconds:.1f} s")
+        self._lasting[victim] = _Fault(name, time.monotonic() + seconds, mend)
+
+    def _mend(self, victim: object) -> None:
+        fault = self._lasting.pop(victim)
+        self._say(f"{fault.name}: over")
+        fault.mend()
+
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}")  # noqa: T201
+
+    def _free(self, victim: object) -> bool:
+        return victim not in self._lasting
+
+    def _name(self, item: Worker) -> str:
+        return item.environment["HEADRACE_WORKER_ID"]
+
+    # -- faults; share: of the longest that one may last -----------------------------------------
+
+    def _kill(self, item: Worker, share: float) -> None:
+        if self._free(item):
+            self._group.kill(item)
+            seconds = share * 1.5 * SESSION_TIMEOUT_MS / 1000
+            self._begin(
+                item, f"{self._name(item)} killed", seconds, lambda: self._group.start(item)
+            )
+
+    def _die(self, item: Worker, share: float) -> None:
+        if not self._free(item):
+            return
+        step, fuse = STEPS[int(share * len(STEPS))], self._fuses[item]
+
+        def mend() -> None:
+            if not fuse.put_out():
+                assert item.wait(30) == -signal.SIGKILL, item.log_tail()
+                self._group.start(item)
+            else:
+                self._group.must_run(item)
+
+        self._group.may_end(item)
+        fuse.light(step)
+        self._begin(item, f"{self._name(item)} dies: {step}", 5 * share, mend)
+
+    def _late_commit(self, item: Worker, share: float) -> None:
+        if self._free(item):
+            fuse = self._fuses[item]
+            fuse.light(LATE_COMMIT)
+            name = f"{self._name(item)}: a commit is held up"
+            self._begin(item, name, 5 * share, lambda: _ignore(fuse.put_out()))
+
+    def _stop(self, item: Worker, share: float) -> None:
+        if self._free(item):
+            item.signal(signal.SIGSTOP)
+            seconds = share * 1.2 * _TIMEOUTS_S
+            self._begin(
+                item, f"{self._name(item)} stopped", seconds, lambda: item.signal(signal.SIGCONT)
+            )
+
+    def _leave(self, item: Worker, share: float) -> None:
+        if not self._free(item):
+            return
+
+        def come_back() -> None:
+            item.wait(60)
+            self._group.start(item)
+
+        self._group.may_end(item)
+        item.signal(signal.SIGTERM)
+        seconds = share * 1.5 * SESSION_TIMEOUT_MS / 1000
+        self._begin(item, f"{self._name(item)} leaves", seconds, come_back)
+
+    def _cut(self, _item: Worker, share: float) -> None:
+        victim = self._group.workers[0]
+        if self._place is None or not self._free(victim):
+            return
+        outward, inward = ((True, False), (False, True), (True, True))[int(share * 3)]
+        cut = self._place.cut(outward=outward, inward=inward)
+        cut.__enter__()
+        lost = " and ".join(["requests"] * outward + ["answers"] * inward)
+        self._begin(
+            victim,
+            f"{self._name(victim)}: {lost} are lost",
+            (3 * share % 1) * 1.2 * _TIMEOUTS_S,
+            lambda: cut.__exit__(None, None, None),
+        )
+
+    def _clock(self, item: Worker, share: float) -> None:
+        shift_s = (-JUMP_S, 0.0, JUMP_S)[int(share * 3)]
+        self._say(f"{self._name(item)}: clock wrong by {shift_s:.0f} s")
+        self._clocks[item].jump(shift_s)
+
+    def _bad_events(self, _item: Worker, _share: float) -> None:
+        if self._free(self._broker):
+            self._say("events that nobody can read")
+            self._poison()
+
+    def _broker_killed(self, _item: Worker, share: float) -> None:
+        if self._free(self._broker):
+            self._broker.kill()
+            self._begin(self._broker, "broker killed", _BROKER_S_MAX * share, self._broker.start)
+
+    def _broker_hangs(self, _item: Worker, share: float) -> None:
+        if self._free(self._broker):
+            self._broker.signal(signal.SIGSTOP)
+            self._begin(
+                self._broker,
+                "broker hangs",
+                _BROKER_S_MAX * share,
+                lambda: self._broker.signal(signal.SIGCONT),
+            )
+
+
+def _ignore(_answer: object) -> None:
+    return

@@ -1,0 +1,63 @@
+"""A random mix of all faults, several at a time: at the end every event counts once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.faults.group import load, new_seed, running_group
+from tests.faults.mix import Mix
+from tests.faults.network import namespace
+from tests.faults.reachable_broker import reachable_broker
+from tests.kafka.test_dead_letters import CORPUS
+
+pytestmark = pytest.mark.kafka
+
+SECONDS = 600
+
+
+def test_a_random_mix(tmp_path: Path, full_faults: bool) -> None:
+    """Three workers, twelve partitions; the actions are printed. Without network namespaces no worker is cut off.
+
+    The short form has every kind once: it is the short form of the tests of those kinds, too.
+    """
+    seed = new_seed()
+    with (
+        namespace() as place,
+        reachable_broker(place.host if place else "127.0.0.1", tmp_path / "broker") as broker,
+        running_group(
+            broker.servers, tmp_path, started=0, module="tests.faults.crashing_job"
+        ) as group,
+    ):
+        poison = _Poison(broker.servers, group.sources[0])
+        mix = Mix(group, broker, place, poison.write, seed=seed, folder=tmp_path)
+        group.start()
+        with load(group, seed, 1000) as sales:
+            group.wait_until_ready()
+            if full_faults:
+                mix.run(SECONDS)
+            else:
+                mix.run_each()
+            group.wait_for_all()
+        log = group.finish_all(sales, written_once=False, dead=True)
+        assert not log.late
+        assert log.dead >= poison.count, "it may stand there twice: a broker was killed"
+
+
+class _Poison:
+    """The corpus of events that cannot be read."""
+
+    def __init__(self, servers: str, topic: str) -> None:
+        self._producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
+        self._topic = topic
+        self.count = 0
+
+    def write(self) -> None:
+        """All of them, each once."""
+        for name, (value, headers, _) in CORPUS.items():
+            marked = [*headers, ("corpus", name.encode())]
+            self._producer.produce(self._topic, value, name, headers=marked)
+            self.count += 1
+        assert self._producer.flush(120) == 0

@@ -1,0 +1,34 @@
+"""How topics are made; no broker is needed for it."""
+
+from __future__ import annotations
+
+from app.engine.aggregates import count
+from app.engine.table import Table
+from app.engine.windows import tumbling
+from app.events import Event
+from app.events.catalogue import Catalogue
+from app.kafka.topics import ANY_TIME, needs
+
+
+class Measured(Event, type="test.topic_measured", topic="topic-measures", key="sensor"):
+    """A measure of a sensor."""
+
+    sensor: str
+    place: str
+
+
+def test_no_clock_that_is_ahead_makes_kafka_refuse_a_record() -> None:
+    """Neither an event's own time nor that of a worker's records; a cluster's default is an hour."""
+    tables = [
+        Table(by, source=Measured, by=by, window=tumbling("1s"), columns={"events": count()})
+        for by in ("sensor", "place")
+    ]
+    found = needs("app", Catalogue([Measured]), tables)
+    assert {need.name for need in found} == {
+        "topic-measures",
+        "app.dead-letters",
+        *(f"app.{table}.{kind}" for table in ("sensor", "place") for kind in ("late", "changelog")),
+        "app.place.repartition",
+    }
+    for need in found:
+        assert need.config.items() >= ANY_TIME.items(), need.name
