@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def table_rows(
 def _main(folders: list[Path]) -> None:
     from app.engine import names
     from app.engine.committed_reader import CommittedReader
-    from app.engine.table_partition import META_KEY
+    from app.engine.restore_progress import RestoreProgress
     from app.kafka.changelog import ChangelogRestore
     from app.state.open_store import open_store
     from app.testing.memory_store import MemoryStore
@@ -51,14 +52,16 @@ def _main(folders: list[Path]) -> None:
     parts = [
         (name, number)
         for name, table in processor.tables.items()
-        for number in range(counts[table.topic])
+        for number in range(counts[processor.read_topic(table)])
     ]
-    ChangelogRestore(settings.broker, settings.app_id, store, timeout_s=60).run(parts)
+    progress = RestoreProgress(time.monotonic)
+    restore = ChangelogRestore(settings.broker, settings.app_id, store, progress, timeout_s=60)
+    restore.run(parts)
     tables = {}
     for here in parts:
         tables[here] = processor.table_partition(*here)
-        tables[here].load(store.heads(*here), store.get(*here, META_KEY))
-    processor.assign({}, counts, tables, {})
+        tables[here].load(store)
+    processor.add({}, tables, {})
     reader = CommittedReader(processor, store)
     found = {
         name: [
