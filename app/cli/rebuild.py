@@ -130,9 +130,7 @@ def _rebuild(
         replication=settings.topic_replication,
     )
     warm_up()
-    fed_by = table.fed_by
-    agents = [agent for agent in app.columnar_agents if agent.cls is fed_by]
-    feeding = {} if fed_by is None else {agent.name: fed_by for agent in agents}
+    feeding = {agent.name: agent.cls for agent in app.columnar_agents if agent.cls is table.fed_by}
     found = sources(settings.app_id, app.catalogue, [table], feeding, app.limits)
     return TableRebuild(
         servers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -178,21 +178,6 @@ class Batch:
         if self.replayed_for is None:
             return self
         return self._where(self.replayed_for.is_null() | self.replayed_for.eq_missing(name))
-
-    def without(self, rows: Collection[int]) -> Batch:
-        """The events that are not of these records of the fetch."""
-        if not rows:
-            return self
-        wanted = ~np.isin(self.rows, list(rows))
-        replayed_for = self.replayed_for
-        return Batch(
-            self.cls,
-            self.topic,
-            self.partition,
-            self.frame.filter(pl.Series(wanted)),
-            self.rows[wanted],
-            replayed_for=None if replayed_for is None else replayed_for.filter(pl.Series(wanted)),
-        )
 
     def _where(self, wanted: pl.Series) -> Batch:
         rows = self.rows[wanted.to_numpy()]

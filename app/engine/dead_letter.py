@@ -46,11 +46,6 @@ def dead_letter(
     return _original(topic, records, row, facts)
 
 
-def offset_of(letter: Record) -> int:
-    """The offset of the event that it came from."""
-    return int(dict(letter.headers)[PREFIX + "offset"] or b"")
-
-
 def late_event(
     topic: str, records: Records, row: int, *, source: tuple[str, int], table: str, stream_time: int
 ) -> Record:

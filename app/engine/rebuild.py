@@ -11,17 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from app.codecs.record_batch import Fetch
 from app.engine.batch import Batch, Update
 from app.engine.batch_columns import OFFSET
-from app.engine.dead_letter import offset_of
 from app.engine.definition import DEFINITION_KEY, Definition
 from app.engine.intake import Intake, Taken
 from app.engine.repartition import split
-from app.engine.replay import origins_of_replays
 from app.engine.source import Source
 from app.engine.stacks import Budget, Sizes
 from app.engine.table import Table
@@ -52,22 +49,12 @@ class Earlier:
 
 @dataclass
 class _Sender:
-    """A source partition.
-
-    start: where the rebuild has begun to read. stream_time: what had been committed, then how far it has come (ms).
-    unread: the offsets of events that could not be read now, or that an agent has failed on now.
-    """
+    """A source partition. stream_time: what had been committed, then how far it has come (ms)."""
 
     intake: Intake
     end: int
-    start: int | None = None
     stream_time: int | None = None
     ended: bool = False
-    unread: set[int] = field(default_factory=set)
-
-    def has_counted(self, offset: int) -> bool:
-        """Whether the event there is part of what is rebuilt."""
-        return self.start is not None and self.start <= offset and offset not in self.unread
 
 
 class Rebuild:
@@ -121,47 +108,23 @@ class Rebuild:
         ]
 
     def decode(self, fetch: Fetch) -> list[Batch]:
-        """The events of a fetch that count.
-
-        An event that was once a dead letter, and has been replayed since, stands in the log twice. Whichever
-        can be read first counts: the original too, since the type or the agent has been mended.
-        """
-        sender = self._senders[fetch.partition]
-        if sender.start is None:
-            sender.start = fetch.start
-        decoded = self._source.decode(fetch)
-        sender.unread |= {offset_of(letter) for letter in decoded.dead_letters}
-        again = {
-            row
-            for row, (partition, offset) in origins_of_replays(decoded.records).items()
-            if partition in self._senders and self._senders[partition].has_counted(offset)
-        }
-        counted = [
-            batch.part(0, int((batch.frame[OFFSET] < sender.end).sum())).without(again)
-            for batch in decoded.batches
-        ]
+        """The events of a fetch that count."""
+        end = self._senders[fetch.partition].end
+        batches = self._source.decode(fetch).batches
+        counted = [batch.part(0, int((batch.frame[OFFSET] < end).sum())) for batch in batches]
         return [batch for batch in counted if len(batch)]
-
-    def failed(self, batch: Batch, rows: Iterable[int]) -> None:
-        """An agent has failed on these records of the fetch."""
-        offsets = batch.frame[OFFSET].filter(pl.Series(np.isin(batch.rows, list(rows))))
-        self._senders[batch.partition].unread |= set(offsets)
 
     def take(self, batch: Batch, updates: Iterable[Update] = ()) -> None:
         """Count a batch, or what agents have made of it for the table."""
         table, sender = self.table, self._senders[batch.partition]
         if table.fed_by is None:
             if batch.cls is table.source:
-                self._count(sender, batch.for_all())
+                self._taken(batch.partition, sender.intake.take(batch.frame))
         elif batch.cls is table.fed_by:
             rows = [update.frame for update in updates if update.table is table]
             made = pl.concat(rows) if rows else None
             self._taken(batch.partition, sender.intake.feed(batch.frame, made))
         self.events += len(batch)
-
-    def _count(self, sender: _Sender, batch: Batch) -> None:
-        if len(batch):
-            self._taken(batch.partition, sender.intake.take(batch.frame))
 
     def ended(self, partition: int) -> None:
         """All of a source partition is read: it holds no window open any more."""

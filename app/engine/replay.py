@@ -110,12 +110,3 @@ def agents_of_replays(records: Records) -> dict[int, str]:
         for row in with_first_header(records, REPLAY.encode())
         if (name := records.headers(int(row))[0][1])
     }
-
-
-def origins_of_replays(records: Records) -> dict[int, tuple[int, int]]:
-    """The records that are replayed, each with the partition and offset of its original."""
-    found = {}
-    for row in with_first_header(records, REPLAY.encode()):
-        _, _, (_, partition), (_, offset), *_ = records.headers(int(row))
-        found[int(row)] = int(partition or b""), int(offset or b"")
-    return found

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.aggregates import count
-from app.engine.checkpoint import Record
 from app.engine.stacks import Sizes
 from app.engine.store import StateRefusedError
 from app.engine.table import Table
@@ -16,7 +15,7 @@ from tests.engine.rebuilding import Interrupted, Rebuilding
 from tests.engine.sales import KEYS, Sale, SaleWindow, mortal, table, windows
 from tests.engine.segments import segments_of
 from tests.engine.test_tables_against_oracle import Step, accidents, check, histories
-from tests.engine.workbench import HEADERS, Workbench, counted
+from tests.engine.workbench import Workbench, counted
 
 rebuilds = st.tuples(
     st.just("rebuild"), st.sampled_from([None, 0, 1, 2, 3, 5]), st.sampled_from([1, 3, None])
@@ -167,28 +166,4 @@ def test_a_table_with_a_time_to_live(by: str) -> None:
     bench.settle()
     assert counted(bench.rows(item)) == before
     assert sum(row["events"] for row in bench.rows(item)) == 3
-    bench.close()
-
-
-@pytest.mark.parametrize("mended", [True, False])
-def test_what_was_replayed_counts_once(mended: bool) -> None:
-    """Its original is read too, once the type has been mended."""
-    item = table("sales", ("region",), None)
-    bench = _bench(item)
-    good = b'{"shop":"s0","region":"r","size":7}'
-    origin = bench.log.end("sales", 0)
-    original = good if mended else b"{"
-    bench.log.append([Record("sales", b"s0", original, HEADERS, 0, 13)])
-    headers = [
-        ("headrace_replay", b""),
-        ("headrace_origin_topic", b"sales"),
-        ("headrace_origin_partition", b"0"),
-        ("headrace_origin_offset", b"%d" % origin),
-    ]
-    bench.log.append([Record("sales", b"s0", good, [*headers, *HEADERS], 0, 13)])
-    bench.settle()
-    Rebuilding(bench.log, item, bench.sizes).run()
-    bench.restart(False)
-    bench.settle()
-    assert [row["size_total"] for row in bench.rows(item)] == [12 + 7]
     bench.close()
