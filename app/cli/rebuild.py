@@ -19,6 +19,7 @@ from app.codecs.json_columns import warm_up
 from app.engine.sources import sources
 from app.engine.store import StateRefusedError
 from app.engine.table import Table
+from app.events.event import Event
 from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.rebuild import Pace, RebuildError, Rebuilt, TableRebuild
 from app.kafka.topics import TopicError, ensure_topics, needs
@@ -130,8 +131,12 @@ def _rebuild(
         replication=settings.topic_replication,
     )
     warm_up()
-    feeding = {agent.name: agent.cls for agent in app.columnar_agents if agent.cls is table.fed_by}
-    found = sources(settings.app_id, app.catalogue, [table], feeding, app.limits)
+    agents: dict[str, type[Event]] = {
+        item.name: table.fed_by
+        for item in app.columnar_agents
+        if table.fed_by is not None and item.cls is table.fed_by
+    }
+    found = sources(settings.app_id, app.catalogue, [table], agents, app.limits)
     return TableRebuild(
         servers,
         settings.app_id,

@@ -84,6 +84,7 @@ class Rebuild:
         self._sizes = sizes
         self._before = dict(stream_times)
         self._senders = {number: _Sender(Intake(table, None), end) for number, end in ends.items()}
+        self._starts: dict[int, int] = {}
         self._partials: dict[int, list[pl.DataFrame]] = {}
         self._items: dict[int, TablePartition] = {}
         for number, known in self._earlier.items():
@@ -110,7 +111,8 @@ class Rebuild:
     def decode(self, fetch: Fetch) -> list[Batch]:
         """The events of a fetch that count."""
         end = self._senders[fetch.partition].end
-        batches = self._source.decode(fetch).batches
+        start = self._starts.setdefault(fetch.partition, fetch.start)
+        batches = self._source.decode(fetch, read_from=start).batches
         counted = [batch.part(0, int((batch.frame[OFFSET] < end).sum())) for batch in batches]
         return [batch for batch in counted if len(batch)]
 
@@ -118,8 +120,8 @@ class Rebuild:
         """Count a batch, or what agents have made of it for the table."""
         table, sender = self.table, self._senders[batch.partition]
         if table.fed_by is None:
-            if batch.cls is table.source:
-                self._taken(batch.partition, sender.intake.take(batch.frame))
+            if batch.cls is table.source and len(events := batch.for_all()):
+                self._taken(batch.partition, sender.intake.take(events.frame))
         elif batch.cls is table.fed_by:
             rows = [update.frame for update in updates if update.table is table]
             made = pl.concat(rows) if rows else None

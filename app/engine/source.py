@@ -12,11 +12,12 @@ import polars as pl
 
 from app.codecs.json_columns import JsonColumns
 from app.codecs.record_batch import PLAIN, STRUCTURED, Fetch, Records, event_types, parse
+from app.engine import names
 from app.engine.batch import Batch
 from app.engine.batch_columns import OFFSET, TIME
 from app.engine.checkpoint import Record
 from app.engine.dead_letter import dead_letter
-from app.engine.replay import agents_of_replays
+from app.engine.replay import replays
 from app.events.event import Event, event_type
 
 TIME_MIN, TIME_MAX = -62_135_596_800_000, 253_402_300_799_999
@@ -72,7 +73,7 @@ class Source:
         columns: Mapping[type[Event], Iterable[str]],
         agents: Mapping[type[Event], Container[str]],
         *,
-        dead_letter_topic: str,
+        app_id: str,
         limits: Limits,
     ) -> None:
         self.topic = topic
@@ -80,7 +81,8 @@ class Source:
         self._names = [event_type(cls).name for cls in types]
         self._plain = next((n for n, cls in enumerate(types) if event_type(cls).plain), None)
         self._agents = agents
-        self._dead_letter_topic = dead_letter_topic
+        self._app_id = app_id
+        self._dead_letter_topic = names.dead_letter_topic(app_id)
         self._limits = limits
         self._decoders = {
             number: JsonColumns(
@@ -97,15 +99,18 @@ class Source:
             if (used := set(columns.get(cls, ()))) or cls in columns
         }
 
-    def decode(self, fetch: Fetch) -> Decoded:
-        """Parse and decode one fetch. CorruptRecordBatch: the bytes are damaged."""
+    def decode(self, fetch: Fetch, *, read_from: int | None = None) -> Decoded:
+        """Parse and decode one fetch. CorruptRecordBatch: the bytes are damaged.
+
+        read_from: the partition is read anew from this offset, so a replay counts only if its original lies before.
+        """
         records = parse(fetch, check_crc=self._limits.check_crc)
         decoded = Decoded(fetch, records)
         if len(records.offset) == 0:
             return decoded
-        if records.header_count.any():
-            decoded.replayed_for = agents_of_replays(records)
         kinds = event_types(records, self._names)
+        if records.header_count.any():
+            kinds = self._address(kinds, decoded, read_from)
         view = _Values(records.buffer, records.value_start, records.value_length)
         if kinds.min() < 0:
             kinds = self._settle(kinds, view, decoded)
@@ -151,15 +156,36 @@ class Source:
         if len(batch):
             decoded.batches.append(batch)
 
+    def _address(
+        self, kinds: np.ndarray[Any, Any], decoded: Decoded, read_from: int | None
+    ) -> np.ndarray[Any, Any]:
+        """Note whom replays are for; those of other applications, and those whose original is read, are done with."""
+        found = replays(decoded.records)
+        if not found:
+            return kinds
+        here = (self.topic, decoded.fetch.partition)
+        kinds = kinds.copy()
+        for row, replay in found.items():
+            twice = (
+                read_from is not None
+                and (replay.topic, replay.partition) == here
+                and replay.offset >= read_from
+            )
+            if twice or replay.app_id != self._app_id:
+                kinds[row] = _DONE
+            elif replay.agent is not None:
+                decoded.replayed_for[row] = replay.agent
+        return kinds
+
     def _addressed(self, batch: Batch, decoded: Decoded) -> Batch:
         """The batch with what says whom each event is for; what is for an agent that is not there is rejected."""
-        names = [decoded.replayed_for.get(int(row)) for row in batch.rows]
+        wanted = [decoded.replayed_for.get(int(row)) for row in batch.rows]
         agents = self._agents.get(batch.cls, ())
-        there = np.array([name is None or name in agents for name in names])
+        there = np.array([name is None or name in agents for name in wanted])
         for number in np.flatnonzero(~there):
-            reason = f"replayed for the agent {names[number]!r}, and {batch.cls.__name__} has none of that name"
+            reason = f"replayed for the agent {wanted[number]!r}, and {batch.cls.__name__} has none of that name"
             self._reject(decoded, int(batch.rows[number]), reason)
-        kept = pl.Series(names, dtype=pl.String).filter(pl.Series(there))
+        kept = pl.Series(wanted, dtype=pl.String).filter(pl.Series(there))
         frame, rows = batch.frame.filter(pl.Series(there)), batch.rows[there]
         addressed = kept if kept.len() > kept.null_count() else None
         return Batch(batch.cls, batch.topic, batch.partition, frame, rows, replayed_for=addressed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from app.engine import names
 from app.engine.source import Limits, Source
 from app.engine.table import Table
 from app.events.catalogue import Catalogue
@@ -32,7 +31,7 @@ def sources(
             catalogue.of_topic(topic),
             columns,
             agents_of,
-            dead_letter_topic=names.dead_letter_topic(app_id),
+            app_id=app_id,
             limits=limits,
         )
         for topic in dict.fromkeys(event_type(cls).topic for cls in columns)

@@ -227,8 +227,8 @@ class TableRebuild:
             for batch in await asyncio.to_thread(rebuild.decode, fetch):
                 updates: list[Update] = []
                 for agent in self._agents:
-                    if batch.cls is agent.cls:
-                        updates += (await agent.run(batch)).updates
+                    if batch.cls is agent.cls and len(given := batch.for_agent(agent.name)):
+                        updates += (await agent.run(given)).updates
                 await asyncio.to_thread(rebuild.take, batch, updates)
             if fetch.end >= ends[fetch.partition]:
                 rebuild.ended(fetch.partition)

@@ -137,7 +137,7 @@ class Replay:
         counts = await producer.partition_counts(
             {self._receipts_topic, *(letter.topic for letter in letters)}
         )
-        records = [letter.replayed(counts[letter.topic]) for letter in letters]
+        records = [letter.replayed(self._app_id, counts[letter.topic]) for letter in letters]
         records += [
             Record(self._receipts_topic, None, msgspec.json.encode(receipt))
             for receipt in writer.receipts()

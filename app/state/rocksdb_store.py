@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,11 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, Writ
 
 from app.engine.segment import head_bytes
 from app.engine.store import STALE_AFTER_S, MissingSegmentError, StateRefusedError, StoreWrite
+from app.state.uptime import Uptime, uptime
 
 _PARTITION = struct.Struct(">I")
-_OFFSET = struct.Struct(">qq")
+_OFFSET = struct.Struct(">qq16s")
+"""The changelog's offset, and when it was written, by a clock that does not jump."""
 _OFFSET_KEY, _HEAD, _VALUE = b"o", b"h", b"v"
 DAMAGED = "DAMAGED"
 """The file that says why the store cannot be trusted any more."""
@@ -54,7 +55,7 @@ class RocksDBStore:
         *,
         block_cache_mb: int,
         write_buffer_mb: int,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], Uptime] = uptime,
     ) -> None:
         self._now = now
         self._path = path
@@ -136,20 +137,20 @@ class RocksDBStore:
         return entry and entry[0]
 
     def stale(self, table: str, partition: int) -> bool:
-        """Whether it was last written to more than `STALE_AFTER_S` ago, or so far in the future.
-
-        In the latter case one of the two clocks was wrong.
-        """
+        """Whether it was last written to more than `STALE_AFTER_S` ago, or before the machine's last start."""
         entry = self._entry(table, partition)
-        return entry is not None and abs(self._now() - entry[1]) > STALE_AFTER_S
+        if entry is None:
+            return False
+        now, written = self._now(), entry[1]
+        return now.boot != written.boot or now.seconds - written.seconds > STALE_AFTER_S
 
-    def _entry(self, table: str, partition: int) -> tuple[int, int] | None:
-        """The changelog's offset, and when (s) it was written."""
+    def _entry(self, table: str, partition: int) -> tuple[int, Uptime] | None:
+        """The changelog's offset, and when it was written."""
         value = self._get(_prefix(table, partition) + _OFFSET_KEY)
         if value is None or len(value) != _OFFSET.size:
             return None
-        offset, written_at_s = _OFFSET.unpack(value)
-        return offset, written_at_s
+        offset, seconds, boot = _OFFSET.unpack(value)
+        return offset, Uptime(boot, seconds)
 
     def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
         """Apply all changes in one atomic step; those that are not `settled` pass the write-ahead log by.
@@ -166,7 +167,8 @@ class RocksDBStore:
                 batch.put(prefix + _HEAD + key, head_bytes(key, value))
                 batch.put(prefix + _VALUE + key, value)
             if item.changelog_offset is not None:
-                entry = _OFFSET.pack(item.changelog_offset, int(self._now()))
+                now = self._now()
+                entry = _OFFSET.pack(item.changelog_offset, now.seconds, now.boot)
                 batch.put(prefix + _OFFSET_KEY, entry)
         with self._told():
             self._db.write(batch, None if settled else _unlogged())

@@ -59,7 +59,7 @@ class Rebuilding:
             if (time := OffsetNote.decode(text).stream_times.get(table.name)) is not None
         }
         ends = {number: offset for number, (offset, _) in notes.items()}
-        source = sources("test", Catalogue([Sale, SaleWindow]), [table], [], Limits())[table.topic]
+        source = sources("test", Catalogue([Sale, SaleWindow]), [table], {}, Limits())[table.topic]
         rebuild = Rebuild(table, source, earlier, ends, times, sizes=self._sizes)
         self._commit(rebuild.marks(), {})
         self._commit(rebuild.clearings(), {})

@@ -8,15 +8,21 @@ import msgspec
 import polars as pl
 import pytest
 
+from app.codecs.record_batch import Fetch
 from app.engine import names
 from app.engine.agent import AgentRunner
 from app.engine.aggregates import count, total
 from app.engine.replay import DeadLetter
+from app.engine.source import Limits
+from app.engine.sources import sources
 from app.engine.table import Table
 from app.engine.windows import tumbling
 from app.events import Event
+from app.events.catalogue import Catalogue
 from app.testing import Driver
+from tests.codecs.record_batches import Record, build_batch
 
+CE_TYPE = ("ce_type", b"test.paid")
 START_MS = 1_790_000_000_000
 
 
@@ -69,7 +75,7 @@ def _letters(driver: Driver) -> list[DeadLetter]:
 
 def _replay(driver: Driver, letters: list[DeadLetter]) -> None:
     for letter in letters:
-        record = letter.replayed(3)
+        record = letter.replayed("test", 3)
         driver.send_raw(
             record.topic,
             record.value,
@@ -113,10 +119,10 @@ def test_what_nobody_could_read_is_for_all() -> None:
         driver.send_raw("paid", bad, key=b"a", headers=headers, at=START_MS, partition=2)
         (letter,) = _letters(driver)
         assert (letter.agent, letter.type_name, letter.topic) == (None, "test.paid", "paid")
-        record = letter.replayed(3)
+        record = letter.replayed("test", 3)
         assert (record.value, record.key, record.partition) == (bad, b"a", 2)
         assert record.timestamp == START_MS
-        assert record.headers[0] == ("headrace_replay", b"")
+        assert record.headers[0] == ("headrace_replay", b"test")
         assert list(record.headers[-3:]) == headers
         origin = {name: value for name, value in record.headers if "origin" in name}
         assert origin == {
@@ -127,10 +133,10 @@ def test_what_nobody_could_read_is_for_all() -> None:
         _replay(driver, [letter])
         again = _letters(driver)[-1]
         assert again.facts["offset"] == "1"
-        assert list(again.replayed(3).headers) == list(record.headers), (
+        assert list(again.replayed("test", 3).headers) == list(record.headers), (
             "the origin is the first one"
         )
-        assert again.replayed(2).partition is None, "there are fewer partitions now"
+        assert again.replayed("test", 2).partition is None, "there are fewer partitions now"
 
         good = msgspec.json.encode({"user": "a", "amount": 7})
         driver.send_raw("paid", good, key=b"a", headers=record.headers, at=START_MS)
@@ -143,7 +149,7 @@ def test_an_agent_that_is_gone(value: bytes) -> None:
     """Nobody else is given its event; it stays a dead letter of that agent, also if it cannot be read now."""
     agents = Agents()
     headers = [
-        ("headrace_replay", b"gone"),
+        ("headrace_replay", b"test/gone"),
         *((f"headrace_origin_{name}", b"0") for name in ("topic", "partition", "offset")),
         ("ce_type", b"test.paid"),
     ]
@@ -153,7 +159,7 @@ def test_an_agent_that_is_gone(value: bytes) -> None:
         assert driver.rows(sums).is_empty()
         (letter,) = _letters(driver)
         assert letter.agent == "gone"
-        assert letter.replayed(1).headers == headers
+        assert letter.replayed("test", 1).headers == headers
 
 
 def test_a_window_that_has_closed_meanwhile() -> None:
@@ -162,10 +168,41 @@ def test_a_window_that_has_closed_meanwhile() -> None:
         driver.send_raw("paid", b"{}", headers=[("ce_type", b"test.paid")], at=START_MS)
         driver.send(Paid(user="a", amount=1), at=START_MS + 600_000)
         (letter,) = _letters(driver)
-        record = letter.replayed(1)
+        record = letter.replayed("test", 1)
         assert record.timestamp == START_MS
         value = msgspec.json.encode(Paid(user="a", amount=7))
         driver.send_raw("paid", value, headers=record.headers, at=record.timestamp)
         assert driver.rows(sums)["amount"].to_list() == [8]
         assert driver.rows(minutes)["amount"].to_list() == [1]
         assert driver.late(minutes) == [Paid(user="a", amount=7)]
+
+
+def test_another_application_has_read_it_long_ago() -> None:
+    headers = [
+        ("headrace_replay", b"another"),
+        *((f"headrace_origin_{name}", b"0") for name in ("topic", "partition", "offset")),
+        ("ce_type", b"test.paid"),
+    ]
+    with Driver(tables=[sums]) as driver:
+        for value in (b'{"user":"a","amount":7}', b"{}"):
+            driver.send_raw("paid", value, headers=headers)
+        driver.send(Paid(user="a", amount=1))
+        assert driver.rows(sums)["amount"].to_list() == [1]
+        assert not _letters(driver)
+
+
+@pytest.mark.parametrize(("read_from", "counted"), [(None, [1, 7]), (2, [1, 7]), (1, [1])])
+def test_a_partition_that_is_read_anew(read_from: int | None, counted: list[int]) -> None:
+    """The original, at offset 1, is read there too, if it lies behind where the reading begins."""
+    origin = zip(("topic", "partition", "offset"), (b"paid", b"0", b"1"), strict=True)
+    replayed = [("headrace_replay", b"test"), *((f"headrace_origin_{n}", v) for n, v in origin)]
+    rows = [([], 1), (replayed, 7)]
+    raw = build_batch(
+        [
+            Record(0, b"a", msgspec.json.encode(Paid(user="a", amount=amount)), [*headers, CE_TYPE])
+            for headers, amount in rows
+        ]
+    )
+    source = sources("test", Catalogue([Paid]), [sums], {}, Limits())["paid"]
+    (batch,) = source.decode(Fetch("paid", 0, 0, 2, raw), read_from=read_from).batches
+    assert batch.frame["amount"].to_list() == counted

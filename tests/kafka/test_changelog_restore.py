@@ -18,6 +18,7 @@ from app.kafka import changelog as changelog_module
 from app.kafka.changelog import ChangelogRestore, RestoreError
 from app.kafka.topics import CHANGELOG_CONFIG
 from app.state.rocksdb_store import RocksDBStore
+from app.state.uptime import Uptime, uptime
 
 pytestmark = pytest.mark.kafka
 
@@ -53,12 +54,13 @@ class Changelog:
 
 
 class Clock:
-    """The wall clock of a store, which the test moves on."""
+    """The uptime of a store's machine, which the test moves on."""
 
-    ahead_s = 0.0
+    ahead_s = 0
 
-    def __call__(self) -> float:
-        return time.time() + self.ahead_s
+    def __call__(self) -> Uptime:
+        now = uptime()
+        return Uptime(now.boot, now.seconds + self.ahead_s)
 
 
 class Restore:

@@ -133,7 +133,7 @@ def test_once_each_in_any_order_of_asking(letters: Letters) -> None:
         assert message.partition() == _number(message) % PARTITIONS
         assert message.timestamp()[1] == 1_700_000_000_000
         assert message.headers() == [
-            ("headrace_replay", b""),
+            ("headrace_replay", letters.app_id.encode()),
             ("headrace_origin_topic", letters.source.encode()),
             ("headrace_origin_partition", str(_number(message) % PARTITIONS).encode()),
             ("headrace_origin_offset", message.value()),

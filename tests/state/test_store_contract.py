@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.engine.store import MissingSegmentError, Store, StoreWrite
+from app.engine.store import STALE_AFTER_S, MissingSegmentError, Store, StoreWrite
 from app.state.rocksdb_store import RocksDBStore
+from app.state.uptime import Uptime
 from app.testing.memory_store import MemoryStore
 
 
@@ -172,13 +173,18 @@ def contents(store: Store) -> dict[tuple[str, int], tuple[list[bytes], list[byte
     }
 
 
-@pytest.mark.parametrize(("later_h", "trusted"), [(1, True), (-1, True), (13, False), (-13, False)])
-def test_rocksdb_is_trusted_for_some_hours(tmp_path: Path, later_h: int, trusted: bool) -> None:
-    """By the wall clock, which may have jumped: an hour does not matter, and half a day both ways does."""
-    now = 1_790_000_000.0
+def test_rocksdb_tells_how_old_it_is(tmp_path: Path) -> None:
+    """By no clock that can be set: it is stale after half an hour, or once the machine was started again."""
+    now = Uptime(bytes(16), 100)
     store = RocksDBStore(tmp_path, block_cache_mb=1, write_buffer_mb=1, now=lambda: now)
     store.write([StoreWrite("a", 0, {b"x": b"1"}, changelog_offset=7)])
-    assert store.changelog_offset("a", 0) == 7
-    now += later_h * 3600
-    assert store.changelog_offset("a", 0) == (7 if trusted else None)
+    for seconds, boot, stale in (
+        (100, 0, False),
+        (100 + STALE_AFTER_S, 0, False),
+        (101 + STALE_AFTER_S, 0, True),
+        (100, 1, True),
+    ):
+        now = Uptime(bytes([boot] * 16), seconds)
+        assert store.stale("a", 0) == stale, now
+        assert store.changelog_offset("a", 0) == 7
     store.close()
