@@ -17,21 +17,11 @@ from app.engine.processor import Processor
 from app.kafka.transaction_error import TransactionError
 from app.kafka.transactional_producer import TransactionalProducer
 from app.state.rocksdb_store import RocksDBStore
+from tests.faults.fuse import LATE_COMMIT
 from tests.kafka.job import app
 
-__all__ = ["LATE_COMMIT", "STEPS", "app"]
+__all__ = ["app"]
 
-STEPS = (
-    "begun",
-    "produced",
-    "offsets sent",
-    "commit sent",
-    "committed",
-    "before the store",
-    "after the store",
-    "before it is the state",
-)
-LATE_COMMIT = "commit late"
 _fuse = Path(os.environ["TEST_FUSE"]) if "TEST_FUSE" in os.environ else None
 _ANSWER_MS_MAX = 6
 
@@ -102,9 +92,9 @@ for _name in ("begin", "produce", "send_offsets", "commit"):
 _write, _become = RocksDBStore.write, Processor.commit
 
 
-def _dying_write(self: RocksDBStore, writes: Any) -> None:
+def _dying_write(self: RocksDBStore, writes: Any, **options: Any) -> None:
     _die_at("before the store")
-    _write(self, writes)
+    _write(self, writes, **options)
     _die_at("after the store")
 
 

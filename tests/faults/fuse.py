@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+STEPS = (
+    "begun",
+    "produced",
+    "offsets sent",
+    "commit sent",
+    "committed",
+    "before the store",
+    "after the store",
+    "before it is the state",
+)
+"""At which the worker dies."""
+LATE_COMMIT = "commit late"
+
 
 class Fuse:
     """Names the step of the worker's next checkpoint at which something goes wrong; burnt once it has."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.clock import JUMP_S, Clock
-from tests.faults.crashing_job import LATE_COMMIT, STEPS
-from tests.faults.fuse import Fuse
+from tests.faults.fuse import LATE_COMMIT, STEPS, Fuse
 from tests.faults.group import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, Group
 from tests.faults.network import Namespace
 from tests.faults.reachable_broker import ReachableBroker

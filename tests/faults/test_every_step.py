@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crashing_job import STEPS
-from tests.faults.fuse import Fuse
+from tests.faults.fuse import STEPS, Fuse
 from tests.faults.group import new_seed
 from tests.kafka.running_job import Job, writing
 

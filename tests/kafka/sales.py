@@ -43,13 +43,9 @@ class Sales:
         )
         self.sequence = 0
         self.now = start_ms
+        """The event time (ms) that the writer has come to."""
         self.amounts: dict[int, int] = {}
         self.share_without_country = 0.0
-
-    @property
-    def now(self) -> int:
-        """The event time (ms) that the writer has come to."""
-        return self._now
 
     def write(self, count: int, *, amount: int | None = None) -> None:
         """Write sales; event time moves on by about 1 ms per sale."""
