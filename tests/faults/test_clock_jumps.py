@@ -10,7 +10,7 @@ import pytest
 
 from app.engine import names
 from tests.faults.clock import JUMP_S, Clock
-from tests.faults.group import Group, load, new_seed, running_group
+from tests.faults.group import PARTITIONS, Group, load, new_seed, running_group
 
 pytestmark = pytest.mark.kafka
 
@@ -32,6 +32,8 @@ def test_jumps_of_an_hour(broker: str, tmp_path: Path) -> None:
         group.start()
         with load(group, seed) as sales:
             group.wait_until_ready()
+            group.wait_for_shares(PARTITIONS // size)
+            group.wait_for_all()
             marks = {item: group.log_size(item) for item in group.workers}
             for shift_s in _shifts(chance, 20):
                 clocks[chance.choice(group.workers)].jump(shift_s)

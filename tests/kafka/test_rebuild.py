@@ -84,7 +84,7 @@ def test_what_it_says_when_it_cannot(broker: str, tmp_path: Path) -> None:
     assert code == 2
     assert (
         complained
-        == "headrace: there is no table 'nonsense'; there are: country_totals, user_totals\n"
+        == "headrace: there is no table 'nonsense'; there are: country_totals, user_sums, user_totals\n"
     )
     code, _, complained = _rebuilt(job, "user_totals", "--from", "noon")
     assert code == 2
