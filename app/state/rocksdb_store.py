@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from app.engine.segment import head_bytes
 from app.engine.store import STALE_AFTER_S, MissingSegmentError, StateRefusedError, StoreWrite
 from app.state.uptime import Uptime, uptime
+
+log = structlog.get_logger(__name__)
 
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">qq16s")
@@ -199,5 +202,9 @@ class RocksDBStore:
         return sum(self._db.property_int_value(name) or 0 for name in names)
 
     def close(self) -> None:
-        """Flush and close the database."""
-        self._db.close()
+        """Flush and close. What goes wrong is told, and holds nobody up: the changelogs have everything."""
+        try:
+            with self._told():
+                self._db.close()
+        except StateRefusedError as error:
+            log.warning("state.not_flushed", reason=str(error))

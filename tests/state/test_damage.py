@@ -105,3 +105,22 @@ def test_only_one_damaged_store_is_kept(tmp_path: Path) -> None:
     opened(path).close()
     assert (tmp_path / "rocksdb.damaged" / DAMAGED).read_text() == "reason 2"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["rocksdb", "rocksdb.damaged"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Corruption: block checksum mismatch", "IO error: No space left on device"]
+)
+def test_what_is_found_while_closing_holds_nobody_up(tmp_path: Path, text: str) -> None:
+    """RocksDB's background work may have found it; the flush then fails."""
+    path = tmp_path / "rocksdb"
+    store = opened(path)
+    database = store._db
+
+    class Broken:
+        def close(self) -> None:
+            database.close()
+            raise Exception(text)
+
+    store._db = Broken()  # type: ignore[assignment]
+    store.close()
+    assert (path / DAMAGED).exists() == text.startswith("Corruption")
