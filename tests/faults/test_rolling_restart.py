@@ -27,6 +27,8 @@ def test_rolling_restart(
     others_s, own_s = [], []
     with running_group(broker, tmp_path, **NO_REBALANCE) as group:
         with load(group, new_seed()) as sales:
+            group.wait_for_shares(PARTITIONS // len(group.workers))
+            group.wait_for_all()
             for item in group.workers * 3 if full_faults else group.workers[:1]:
                 own = group.assignment()[group.name(item)]
                 others = set(range(PARTITIONS)) - own
