@@ -360,15 +360,13 @@ def test_every_scale_knows_every_benchmark() -> None:
 
 
 @pytest.mark.kafka
-# pytest-benchmark measures nothing for a worker of pytest-xdist
-_outside = {name: value for name, value in os.environ.items() if "XDIST" not in name}
-
-
 def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
+    # pytest-benchmark measures nothing for a worker of pytest-xdist
+    outside = {name: value for name, value in os.environ.items() if "XDIST" not in name}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--output", str(tmp_path)],
         cwd=ROOT,
-        env={**_outside, "HEADRACE_BROKER": broker, "HEADRACE_DATA_DIR": str(tmp_path / "data")},
+        env={**outside, "HEADRACE_BROKER": broker, "HEADRACE_DATA_DIR": str(tmp_path / "data")},
         capture_output=True,
         text=True,
         timeout=300,
