@@ -50,7 +50,7 @@ def _run(bench: Workbench, workload: Workload, label: str) -> dict[str, Any]:
         facts = {**measured(bench, worker, topic, group, label), **scrape(port)}
     derived = f"{group}.totals"
     partitions = workload.partitions
-    ends = bench.topics.ends(derived, partitions)
+    ends = bench.topics.settled_ends(derived, partitions)
     found = emitted(read_committed(bench.servers, derived, [0] * partitions, ends))
     faults = differences(answer, found)
     return {**facts, "derived_events": found.height, "correct": not faults, "differences": faults}

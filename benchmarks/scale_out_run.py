@@ -65,7 +65,7 @@ def _run(bench: Workbench, count: int) -> dict[str, Any]:
         facts = _measured(bench, workers, topic, group["HEADRACE_APP_ID"], label)
         facts["broker_cpu_seconds"] = _cpu_seconds(broker) - before
         derived = f"{group['HEADRACE_APP_ID']}.totals"
-        ends = bench.topics.ends(derived, partitions)
+        ends = bench.topics.settled_ends(derived, partitions)
         values = read_committed(bench.servers, derived, [0] * partitions, ends)
     return {**facts, "values": values}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 
@@ -42,6 +43,22 @@ class Topics:
             for number in range(partitions)
         ]
 
+    def settled_ends(self, name: str, partitions: int = 4) -> list[int]:
+        """The same, once every transaction has its markers there: they come after the answer to its commit."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while (found := self.ends(name, partitions)) != self._written(name, partitions):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"a transaction on {name} stays open")
+            time.sleep(0.02)
+        return found
+
+    def _written(self, name: str, partitions: int) -> list[int]:
+        reader = self._reader("headrace-bench-written", "read_uncommitted")
+        return [
+            reader.get_watermark_offsets(TopicPartition(name, number), _TIMEOUT_S)[1]
+            for number in range(partitions)
+        ]
+
     def committed(self, group: str, name: str, partitions: int = 4) -> list[int]:
         """The group's stable committed offset of each partition; 0 where there is none."""
         wanted = [TopicPartition(name, number) for number in range(partitions)]
@@ -54,14 +71,14 @@ class Topics:
             reader.close()
         self._readers.clear()
 
-    def _reader(self, group: str) -> Consumer:
+    def _reader(self, group: str, isolation: str = "read_committed") -> Consumer:
         """A consumer that never joins its group."""
         if group not in self._readers:
             self._readers[group] = Consumer(
                 {
                     "bootstrap.servers": self._servers,
                     "group.id": group,
-                    "isolation.level": "read_committed",
+                    "isolation.level": isolation,
                     "enable.auto.commit": False,
                 }
             )
