@@ -81,7 +81,6 @@ def _measured(
     """From now until the group has committed all events of the topic."""
     partitions = bench.workload.partitions
     events = bench.workload.events + partitions
-    gates = 2 * partitions  # the first record of each, and the marker of its end
     processes = [psutil.Process(worker.pid) for worker in workers]
     cpu_before = sum(map(_cpu_seconds, processes))
     started = time.monotonic()
@@ -90,8 +89,8 @@ def _measured(
         while True:
             done = sum(bench.topics.committed(group, topic, partitions))
             step.at(done)
-            # the marker itself is no event: it may not be worth a checkpoint
-            if done >= events + gates // 2:
+            # before the events is the gate's record of each partition; its marker behind them may stay unread
+            if done >= events + partitions:
                 break
             for worker in workers:
                 worker.check_alive()

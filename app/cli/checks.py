@@ -15,7 +15,7 @@ CHECKS = {
     "lint": ("ruff", "check", "."),
     "types": ("mypy",),
     "imports": ("lint-imports",),
-    # the tests on a broker mostly wait, the others mostly compute: two at a time take little more than half
+    # two at a time: the tests on a broker mostly wait, the others mostly compute
     "tests": ("pytest", "-n", "2", "--maxschedchunk", "1", "-p", "no:benchmark"),
 }
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         "--faults",
         action="store_true",
         help="let the tests of faults (tests/faults: workers and brokers that are killed, stopped or "
-        "cut off) run in their full form, which takes about half an hour longer",
+        "cut off) run in their full form, which takes much longer",
     )
     options, pytest_arguments = parser.parse_known_args(arguments)
     if options.faults:

@@ -11,14 +11,13 @@ import numpy as np
 
 from app.codecs.decimal_kernel import nearest
 from app.codecs.kernel import part, subroutine
-from app.codecs.words_kernel import load_byte, load_word, table, trailing_zeros
+from app.codecs.words_kernel import load_byte, load_word, power_of_ten, trailing_zeros
 
 _HIGHS: Final = np.uint64(0x8080808080808080)
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _ABOVE_NINE: Final = np.uint64(0x7676767676767676)
 
 _INT64_MAX: Final = np.uint64(2**63 - 1)
-_power: Final = table([10**i for i in range(20)])
 _DIGITS_MAX: Final = 19
 
 
@@ -44,11 +43,11 @@ def _digits(position: Any) -> Any:
     value, count = _eight_digits(position)
     if count == 8:
         more, size = _eight_digits(position + 8)
-        value = value * _power(size) + more
+        value = value * power_of_ten(size) + more
         count += size
         if size == 8:
             more, size = _eight_digits(position + 16)
-            value = value * _power(size) + more
+            value = value * power_of_ten(size) + more
             count += size
     return value, count
 
@@ -85,7 +84,7 @@ def floating(position: Any) -> Any:
         count += size
         if size == 0 or count > _DIGITS_MAX:
             return unsure
-        mantissa = mantissa * _power(size) + fraction
+        mantissa = mantissa * power_of_ten(size) + fraction
         position += 1 + size
         power = -size
     elif negative and mantissa == np.uint64(0):

@@ -14,9 +14,9 @@ from app.codecs.words_kernel import (
     leading_zeros,
     load_byte,
     load_word,
+    power_of_ten,
     store_byte,
     store_word,
-    table,
 )
 
 TEXT, INTEGER, FLOAT, BOOLEAN = range(4)
@@ -30,7 +30,6 @@ ESCAPED_BYTES_MAX: Final = 6
 _POINT_MIN, _POINT_MAX = -3, 16  # beyond, a number is written with an exponent, as Python does
 _SIGN: Final = np.uint64(1 << 63)
 _INFINITE: Final = np.uint64(0x7FF << 52)
-_power: Final = table([10**i for i in range(20)])
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _ONES: Final = np.uint64(0x0101010101010101)
 _HIGHS: Final = np.uint64(0x8080808080808080)
@@ -69,29 +68,20 @@ def _digit_count(value: Any) -> Any:
     """How many decimal digits a uint64 has."""
     bits = np.int64(64) - leading_zeros(value | np.uint64(1))
     least = (bits * np.int64(1233)) >> 12  # floor(bits * log10(2))
-    return least + (np.int64(1) if value >= _power(least) or least == 0 else np.int64(0))
+    return least + (np.int64(1) if value >= power_of_ten(least) or least == 0 else np.int64(0))
 
 
 @part
 def _put_digits(position: Any, value: Any, least: Any) -> Any:
     """Write a uint64 in decimal with at least so many digits."""
     count = max(_digit_count(value), least)
-    if count > 16:
-        unit = np.uint64(10**16)
-        upper = value // unit
-        value -= upper * unit
-        position = _put_word(
-            position, _eight_digits(upper) >> np.uint64(8 * (24 - count)), count - 16
-        )
-        count = np.int64(16)
-    if count > 8:
-        unit = np.uint64(10**8)
-        upper = value // unit
-        value -= upper * unit
-        position = _put_word(
-            position, _eight_digits(upper) >> np.uint64(8 * (16 - count)), count - 8
-        )
-        count = np.int64(8)
+    for below, unit in ((16, 10**16), (8, 10**8)):
+        if count > below:
+            upper = value // np.uint64(unit)
+            value -= upper * np.uint64(unit)
+            text = _eight_digits(upper) >> np.uint64(8 * (below + 8 - count))
+            position = _put_word(position, text, count - below)
+            count = np.int64(below)
     return _put_word(position, _eight_digits(value) >> np.uint64(8 * (8 - count)), count)
 
 
@@ -141,7 +131,7 @@ def _put_float(position: Any, bits: Any) -> Any:
     if point <= 0:
         position = _put_word(position, _ZERO_POINT, 2)
         return _put_digits(position, digits, -power)
-    unit = _power(-power)
+    unit = power_of_ten(-power)
     position = _put_digits(position, digits // unit, np.int64(1))
     store_byte(position, np.uint64(46))
     return _put_digits(position + 1, digits % unit, -power)
@@ -150,7 +140,7 @@ def _put_float(position: Any, bits: Any) -> Any:
 @subroutine
 def _put_scientific(position: Any, digits: Any, count: Any, exponent: Any) -> Any:
     """One digit, the others behind a point, and the exponent."""
-    unit = _power(count - 1)
+    unit = power_of_ten(count - 1)
     position = _put_digits(position, digits // unit, np.int64(1))
     if count > 1:
         store_byte(position, np.uint64(46))

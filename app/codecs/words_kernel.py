@@ -68,6 +68,7 @@ def table(values: Sequence[int]) -> Any:
     return intrinsic(lookup)
 
 
+power_of_ten = table([10**power for power in range(20)])
 load_byte = _loader(8)
 load_word = _loader(64)
 store_byte = _storer(8, types.uint64)

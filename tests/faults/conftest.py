@@ -14,7 +14,7 @@ def full_faults(request: pytest.FixtureRequest) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, without its fixtures, what runs in the full form only."""
     if not config.getoption("--faults"):
-        reason = "in the full form only; its short form is part of test_mix.py"
+        reason = "in the full form only: ./run test --faults"
         for item in items:
             if item.get_closest_marker("only_full"):
                 item.add_marker(pytest.mark.skip(reason=reason))
