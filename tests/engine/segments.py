@@ -8,9 +8,11 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
+from hypothesis import strategies as st
 
 from app.codecs.key_hash import key_hashes
 from app.engine import segment
+from app.engine.stacks import Sizes
 
 
 @contextmanager
@@ -25,3 +27,12 @@ def segments_of(rows_max: int) -> Iterator[None]:
 
     with patch.object(segment, "encode", cut):
         yield
+
+
+small_sizes = st.builds(
+    Sizes,
+    fan_in=st.integers(2, 4),
+    merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
+    slice_bytes=st.sampled_from([1500, 8000, 20_000, 4 << 20]),
+)
+"""Of state so small that a handful of events brings merges about, and closes in slices."""

@@ -21,7 +21,7 @@ from app.engine.table_partition import META_KEY
 from app.engine.windows import Tumbling, tumbling
 from app.events import Event
 from tests.engine.sales import COLUMNS, KEYS, Sale, SaleWindow, sales
-from tests.engine.segments import segments_of
+from tests.engine.segments import segments_of, small_sizes
 from tests.engine.workbench import Workbench, counted
 
 OPTIONAL = sorted(COLUMNS.keys() - {"events"})
@@ -55,12 +55,7 @@ def phases(draw: st.DrawFn) -> tuple[int, list[tuple[Any, ...]]]:
     history=phases(),
     by=st.sampled_from(KEYS),
     window=st.none() | st.just(Tumbling(10, 5, 10_000)),
-    sizes=st.builds(
-        Sizes,
-        fan_in=st.integers(2, 4),
-        merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
-        slice_bytes=st.sampled_from([1500, 8000, 4 << 20]),
-    ),
+    sizes=small_sizes,
     rows_max=st.sampled_from([1, 2, 1000]),
 )
 def test_columns_come_and_go(

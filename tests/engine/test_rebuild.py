@@ -13,7 +13,7 @@ from app.engine.table import Table
 from app.engine.windows import Tumbling, tumbling
 from tests.engine.rebuilding import Interrupted, Rebuilding
 from tests.engine.sales import KEYS, Sale, SaleWindow, mortal, table, windows
-from tests.engine.segments import segments_of
+from tests.engine.segments import segments_of, small_sizes
 from tests.engine.test_tables_against_oracle import Step, accidents, check, histories
 from tests.engine.workbench import Workbench, counted
 
@@ -37,12 +37,7 @@ def rebuilt_histories(draw: st.DrawFn) -> tuple[int, list[Step]]:
     by=st.sampled_from(KEYS),
     window=windows,
     history=rebuilt_histories(),
-    sizes=st.builds(
-        Sizes,
-        fan_in=st.integers(2, 4),
-        merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
-        slice_bytes=st.sampled_from([1500, 8000, 4 << 20]),
-    ),
+    sizes=small_sizes,
     rows_max=st.sampled_from([1, 2, 1000]),
 )
 def test_a_rebuild_changes_nothing(

@@ -17,7 +17,7 @@ from app.engine.table import Table
 from app.engine.windows import Tumbling
 from tests.engine.oracle import expect
 from tests.engine.sales import KEYS, Sale, sales, table, windows
-from tests.engine.segments import segments_of
+from tests.engine.segments import segments_of, small_sizes
 from tests.engine.workbench import Workbench, counted
 
 PARTITIONS_MAX = 3
@@ -80,12 +80,7 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
 @given(
     tables=tables,
     history=histories(),
-    sizes=st.builds(
-        Sizes,
-        fan_in=st.integers(2, 4),
-        merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
-        slice_bytes=st.sampled_from([1500, 8000, 20_000, 4 << 20]),
-    ),
+    sizes=small_sizes,
     rows_max=st.sampled_from([1, 2, 1000]),
 )
 def test_tables(

@@ -25,7 +25,7 @@ from app.testing import Driver
 from tests.engine.batches import batch_of
 from tests.engine.oracle import Entry
 from tests.engine.sales import COLUMNS, KEYS, Row, Sale, mortal
-from tests.engine.segments import segments_of
+from tests.engine.segments import segments_of, small_sizes
 from tests.engine.test_tables_against_oracle import BASES, Step, answered, check_reads, histories
 from tests.engine.workbench import Workbench, counted
 
@@ -89,12 +89,7 @@ def committed(bench: Workbench) -> list[list[Entry]]:
     ttl=st.sampled_from([1, 7, 20, 50, 3000]),
     history=histories(),
     stretch=st.sampled_from([1, 1, 100]),
-    sizes=st.builds(
-        Sizes,
-        fan_in=st.integers(2, 4),
-        merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
-        slice_bytes=st.sampled_from([1500, 8000, 20_000, 4 << 20]),
-    ),
+    sizes=small_sizes,
     rows_max=st.sampled_from([1, 2, 1000]),
 )
 def test_rows_follow_from_the_log_alone(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 import signal
 import threading
 import time
@@ -331,10 +329,3 @@ def _sequences_by_user(sales: Iterable[dict[str, Any]]) -> dict[str, list[int]]:
     for sale in sales:
         found[sale["user"]].append(sale["sequence"])
     return found
-
-
-def new_seed() -> int:
-    """A seed for one test, printed so that pytest shows it when the test fails; TEST_SEED gives one again."""
-    seed = int(os.environ.get("TEST_SEED") or random.randrange(1 << 30))
-    print(f"seed {seed}")  # noqa: T201
-    return seed

@@ -13,7 +13,8 @@ import pytest
 
 from app.kafka.broker import Broker, ensure_broker
 from tests.faults import broken_broker
-from tests.faults.group import load, new_seed, running_group
+from tests.faults.group import load, running_group
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

@@ -29,8 +29,8 @@ from confluent_kafka.admin import (
 from app.engine import names
 from app.kafka.broker import ensure_broker
 from app.kafka.topics import CHANGELOG_CONFIG
-from tests.faults.group import new_seed
 from tests.kafka.workers import Cluster, Worker, worker
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
@@ -49,10 +49,9 @@ SETTLE_S = 75
 RATIO_MAX = 3.0
 
 
-def test_changelogs_stay_within_three_times_the_state(tmp_path: Path, full_faults: bool) -> None:
+@pytest.mark.only_full
+def test_changelogs_stay_within_three_times_the_state(tmp_path: Path) -> None:
     """A table without windows that is updated, and windows that come and go, for four hours."""
-    if not full_faults:
-        pytest.skip("takes four minutes: ./run test --faults")
     random.seed(new_seed())
     app_id = f"lasting-{uuid.uuid4().hex[:8]}"
     with ensure_broker(tmp_path) as broker:

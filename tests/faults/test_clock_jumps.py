@@ -10,7 +10,8 @@ import pytest
 
 from app.engine import names
 from tests.faults.clock import JUMP_S, Clock
-from tests.faults.group import PARTITIONS, Group, load, new_seed, running_group
+from tests.faults.group import PARTITIONS, Group, load, running_group
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

@@ -8,15 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.group import (
-    SESSION_TIMEOUT_MS,
-    TRANSACTION_TIMEOUT_MS,
-    load,
-    new_seed,
-    running_group,
-)
+from tests.faults.group import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, load, running_group
 from tests.faults.network import Namespace, namespace
 from tests.faults.reachable_broker import reachable_broker
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.fuse import STEPS, Fuse
-from tests.faults.group import new_seed
 from tests.kafka.running_job import Job, writing
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

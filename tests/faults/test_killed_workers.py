@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.group import SESSION_TIMEOUT_MS, load, new_seed, running_group
+from tests.faults.group import SESSION_TIMEOUT_MS, load, running_group
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.faults.group import load, new_seed, running_group
+from tests.faults.group import load, running_group
 from tests.faults.mix import Mix
 from tests.faults.network import namespace
 from tests.faults.reachable_broker import reachable_broker
 from tests.kafka.test_dead_letters import CORPUS
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

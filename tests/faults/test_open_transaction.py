@@ -10,7 +10,8 @@ import pytest
 
 from app.kafka.membership import Membership
 from app.kafka.transactional_producer import TransactionalProducer
-from tests.faults.group import load, new_seed, running_group
+from tests.faults.group import load, running_group
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

@@ -12,9 +12,10 @@ import pytest
 from confluent_kafka import Producer
 
 from app.engine import names
-from tests.faults.group import load, new_seed, running_group
+from tests.faults.group import load, running_group
 from tests.kafka.test_dead_letters import CORPUS
 from tests.kafka.workers import Worker
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

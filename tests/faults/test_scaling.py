@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.group import PARTITIONS, load, new_seed, running_group
+from tests.faults.group import PARTITIONS, load, running_group
 from tests.faults.standstill import Standstill
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

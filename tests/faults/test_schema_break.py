@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from app.engine import names
-from tests.faults.group import Group, load, new_seed, running_group
+from tests.faults.group import Group, load, running_group
 from tests.kafka.replaying import BEGIN_ALL, MENDED, replay, replay_of
 from tests.kafka.sales import SIZE_MS
 from tests.kafka.workers import ROOT
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 

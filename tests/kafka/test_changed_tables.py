@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
 from tests.kafka.running_job import Job, writing
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
 
 def test_a_column_comes_and_goes(broker: str, tmp_path: Path) -> None:
-    seed = random.randrange(1 << 30)
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    seed = new_seed()
     job = Job(broker, tmp_path)
     with job.worker() as item:
         sales = job.first_sales(item, seed)

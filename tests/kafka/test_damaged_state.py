@@ -10,13 +10,13 @@ import pytest
 
 from tests.kafka.running_job import Job, writing
 from tests.kafka.workers import Worker
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
 
 def test_damaged_between_two_runs(broker: str, tmp_path: Path) -> None:
-    chance = random.Random(seed := random.randrange(1 << 30))
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    chance = random.Random(seed := new_seed())
     job = Job(broker, tmp_path)
     with job.worker() as item:
         sales = job.first_sales(item, seed)

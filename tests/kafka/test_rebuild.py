@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.kafka.running_job import Job, writing
 from tests.kafka.workers import ROOT, Worker
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
@@ -45,8 +45,7 @@ def _refused(item: Worker, job: Job, message: str) -> None:
 
 def test_rebuilt_while_windows_are_open(broker: str, tmp_path: Path) -> None:
     """After a kill, with partial aggregates on their way; and once more after the rebuild was killed itself."""
-    seed = random.randrange(1 << 30)
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    seed = new_seed()
     job = Job(broker, tmp_path)
     with job.worker() as item:
         sales = job.first_sales(item, seed)
