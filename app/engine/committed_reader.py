@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import polars as pl
 
 from app.codecs.key_hash import HASH_MAX, key_hashes
@@ -22,6 +21,7 @@ from app.engine.reader import TableInfo
 from app.engine.reads import TableReads
 from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.segment import Run
+from app.engine.segment_cache import CachedSegment, SegmentCache, rows_of
 from app.engine.store import MissingSegmentError, Store
 from app.engine.table import WINDOW_END, WINDOW_START, Table
 from app.engine.table_partition import TablePartition
@@ -53,7 +53,7 @@ class CommittedReader:
         self._processor = processor
         self._store = store
         self._progress = progress
-        self._cache = _Cache(cache_bytes_max)
+        self._cache = SegmentCache(cache_bytes_max)
         self._versions = dict.fromkeys(processor.tables, 0)
         self._changes = asyncio.Condition()
         self._tasks: set[asyncio.Future[None]] = set()
@@ -94,7 +94,12 @@ class CommittedReader:
 
         Blocks while segments are read; may be called from any thread.
         """
-        return self._gathered(table, lambda item: self._pane_rows(item, start_ms, _all))
+
+        def rows(item: TablePartition) -> list[pl.DataFrame]:
+            watermark = item.meta.watermark  # before the runs, so that it is never ahead of them
+            return _result(item.table, self._partials(item, start_ms, _all), watermark)
+
+        return self._gathered(table, rows)
 
     def partitions(self, table: str) -> frozenset[int]:
         """The table's partitions that this worker has now."""
@@ -133,18 +138,26 @@ class CommittedReader:
         self, table: str, keys: pl.DataFrame
     ) -> Callable[[TablePartition], list[pl.DataFrame]]:
         """Reads the rows of these keys in all windows that are kept."""
-        hashes = key_hashes(keys, self._processor.tables[table].by)
-
-        def chosen(run: Run) -> list[int]:
-            return [chunk for chunk, head in enumerate(run.heads) if head.may_hold(hashes)]
+        by = self._processor.tables[table].by
+        hashes = np.unique(key_hashes(keys, by))
 
         def found(item: TablePartition) -> list[pl.DataFrame]:
-            frames = [
-                rows
-                for pane in item.stacks.runs
-                for rows in self._pane_rows(item, pane, chosen, keys)
-            ]
-            return [pl.concat(frames)] if frames else []
+            watermark = item.meta.watermark  # before the runs, so that it is never ahead of them
+            segments = self._segments(
+                item,
+                [
+                    run.key(pane, chunk)
+                    for pane, runs in item.stacks.runs.items()
+                    for run in runs
+                    for chunk, head in enumerate(run.heads)
+                    if head.may_hold(hashes)
+                ],
+            )
+            rows = rows_of(segments, hashes)
+            if rows is None:
+                return []
+            partials = rows.join(keys, on=by, how="semi", nulls_equal=True)
+            return _result(item.table, [partials], watermark)
 
         return found
 
@@ -183,29 +196,21 @@ class CommittedReader:
 
         return self._attempt(table, partition, cut)
 
-    def _pane_rows(
-        self, item: TablePartition, pane: int, chosen: Chosen, keys: pl.DataFrame | None = None
-    ) -> list[pl.DataFrame]:
-        """The rows of a window, or of some keys in it: one frame, or none."""
-        watermark = item.meta.watermark  # before the runs, so that it is never ahead of them
-        partials = self._partials(item, pane, chosen)
-        if keys is not None:
-            by = item.table.by
-            partials = [frame.join(keys, on=by, how="semi", nulls_equal=True) for frame in partials]
-        return _result(item.table, partials, watermark)
-
     def _partials(self, item: TablePartition, pane: int, chosen: Chosen) -> list[pl.DataFrame]:
-        """The frames of a window's segments. MissingSegmentError: a checkpoint has just replaced one."""
-        keys = [
-            run.key(pane, chunk) for run in item.stacks.runs.get(pane, ()) for chunk in chosen(run)
-        ]
-        here = (item.table.name, item.partition)
-        frames = {key: self._cache.get((*here, key)) for key in keys}
-        missing = [key for key, frame in frames.items() if frame is None]
+        """The frames of some of a window's segments."""
+        runs = item.stacks.runs.get(pane, ())
+        keys = [run.key(pane, chunk) for run in runs for chunk in chosen(run)]
+        return [segment.frame for segment in self._segments(item, keys)]
+
+    def _segments(self, item: TablePartition, keys: Sequence[bytes]) -> list[CachedSegment]:
+        """Segments of a partition. MissingSegmentError: a checkpoint has just replaced one."""
+        here, by = (item.table.name, item.partition), item.table.by
+        found = {key: self._cache.get((*here, key)) for key in keys}
+        missing = [key for key, held in found.items() if held is None]
         for key, data in zip(missing, self._store.read(*here, missing), strict=True):
-            frames[key] = frame = item.layout.read(segment.decode(data))
-            self._cache.put((*here, key), frame)
-        return [frame for frame in frames.values() if frame is not None]
+            found[key] = held = CachedSegment(item.layout.read(segment.decode(data)), by)
+            self._cache.put((*here, key), held)
+        return [held for held in found.values() if held is not None]
 
     def _attempt(
         self, table: str, partition: int, read: Callable[[TablePartition], list[pl.DataFrame]]
@@ -262,32 +267,6 @@ class CommittedReader:
 
 class _NotHere(Exception):
     """This worker does not have the partition now."""
-
-
-class _Cache:
-    """The frames that were used last, up to so many bytes. A segment never changes under its key."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes = 0
-        self._frames: OrderedDict[tuple[str, int, bytes], tuple[pl.DataFrame, int]] = OrderedDict()
-        self._lock = threading.Lock()  # pages and code read in threads of their own
-
-    def get(self, key: tuple[str, int, bytes]) -> pl.DataFrame | None:
-        with self._lock:
-            entry = self._frames.get(key)
-            if entry is None:
-                return None
-            self._frames.move_to_end(key)
-            return entry[0]
-
-    def put(self, key: tuple[str, int, bytes], frame: pl.DataFrame) -> None:
-        size = int(frame.estimated_size())
-        with self._lock:
-            self._bytes += size - self._frames.get(key, (frame, 0))[1]
-            self._frames[key] = (frame, size)
-            while self._bytes > self._bytes_max and len(self._frames) > 1:
-                self._bytes -= self._frames.popitem(last=False)[1][1]
 
 
 def _all(run: Run) -> list[int]:

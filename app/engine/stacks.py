@@ -4,7 +4,7 @@ A window is a stack of immutable runs, merged by size classes, so that their num
 of what came. Whatever is small is merged at once. What is not becomes a *build*: a new run that is made over
 several checkpoints, one range of the keys' hashes after the other, and takes the place of its sources when it
 is whole. A large window is closed in the same way, slice by slice; its runs stay as they are until it is
-forgotten.
+forgotten, and those of a small one become one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from app.engine.sessions import LAST
 from app.engine.table import Table
 
 _LEVEL_MAX = 254
+_WORTH = 2
+"""A closed window is kept as one run if that has at most one row for so many."""
 
 ReadSegments = Callable[[list[bytes]], list[bytes]]
 
@@ -167,15 +169,22 @@ class StackUpdate:
         """
         self._abandon(pane)
         runs = self.stacks.runs.get(pane, ())
-        large = sum(run.size for run in runs) > self._sizes.slice_bytes
-        if delta is not None and (keep or large):
-            self._add(pane, self._written(pane, 0, self._sequence, delta))
-        if large:
+        if sum(run.size for run in runs) > self._sizes.slice_bytes:
+            if delta is not None:
+                self._add(pane, self._written(pane, 0, self._sequence, delta))
             self.stacks.builds[pane] = Build(0, self._sequence, (), closes=True)
             return None
         frames = self._frames([key for run in runs for key in run.keys(pane)])
+        if delta is not None:
+            frames.append(delta)
+        merged = self._table.merge(frames)
+        if keep and _WORTH * len(merged) <= sum(map(len, frames)):
+            self._delete(pane, self.stacks.runs.pop(pane, ()))
+            delta = merged
+        if keep and delta is not None:
+            self._add(pane, self._written(pane, 0, self._sequence, delta))
         self._closed(pane, keep)
-        return self._table.merge(frames if delta is None else [*frames, delta])
+        return merged
 
     def advance(self, keep: Callable[[int], bool]) -> Iterator[pl.DataFrame]:
         """Go on with all builds as far as the budget goes; gives the merged partials of closing windows."""
@@ -199,7 +208,7 @@ class StackUpdate:
         self._delete(pane, self.stacks.runs.pop(pane, ()))
 
     def _closed(self, pane: int, keep: bool) -> None:
-        """The window is closed: its runs stay as they are for readers, or are dropped."""
+        """The window is closed: its runs stay for readers, or are dropped."""
         if keep:
             self.stacks.closed |= {pane}
         else:

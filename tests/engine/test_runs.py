@@ -61,16 +61,22 @@ def test_nothing_is_left_of_a_forgotten_window() -> None:
     bench.close()
 
 
-def test_a_closed_window_is_kept_as_it_is() -> None:
+@pytest.mark.parametrize(
+    ("shops", "runs"), [("aaa", 1), ("abc", 3)], ids=["one key", "all keys differ"]
+)
+def test_a_closed_window_is_kept_as_one_run_if_that_is_much_less(shops: str, runs: int) -> None:
     item = table("sales", ("shop",), Tumbling(10, 0, 100))
     bench = Workbench([item])
-    for time in (1, 2, 3, 50):
-        bench.send(0, [(time, Sale(shop="a"))])
+    for time, shop in enumerate(shops):
+        bench.send(0, [(time, Sale(shop=shop))])
         bench.settle()
+    bench.send(0, [(50, Sale(shop="d"))])
+    bench.settle()
     (part,) = bench.worker.processor.partitions_of("sales")
-    assert {pane: len(runs) for pane, runs in part.stacks.runs.items()} == {0: 3, 50: 1}
+    assert {pane: len(kept) for pane, kept in part.stacks.runs.items()} == {0: runs, 50: 1}
     assert part.stacks.closed == {0}
-    assert [row["events"] for row in bench.rows(item)] == [1, 3]
+    assert sum(row["events"] for row in bench.rows(item)) == 4
+    check_live(bench, item)
     bench.close()
 
 
