@@ -90,7 +90,10 @@ class Vitals:
             self._set_gauges(lags)
         self._restore.tell()
         stall = self._watchdog.observe(
-            assigned=bool(positions), positions=positions, lags=lags, last_error=runner.last_error
+            assigned=bool(positions),
+            positions=positions,
+            lags=lags,
+            last_error=runner.last_error or runner.checkpoints.last_error,
         )
         if stall is not None:
             _give_up(str(stall))
@@ -120,8 +123,8 @@ class Vitals:
             loop_delay_ms=max(0, int(late_s * 1000)),
             assigned=runner.assigned,
             restored=runner.restored,
-            checkpoint_waiting_ms=runner.waiting_ms(),
-            last_error=runner.last_error,
+            checkpoint_waiting_ms=runner.checkpoints.waiting_ms(),
+            last_error=runner.last_error or runner.checkpoints.last_error,
         )
 
     def health(self) -> tuple[bool, dict[str, Any]]:

@@ -276,7 +276,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 cache_bytes_max=self.settings.read_cache_mb << 20,
                 progress=progress,
             )
-            self.runner.on_published = self.reader.published
+            self.runner.checkpoints.on_published = self.reader.published
             self._group = Group(
                 self._consumer_control.place,
                 self.settings,
@@ -285,7 +285,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 self.reader,
                 self._partition_counts,
             )
-            self.runner.on_fatal = self._fatal
+            self.runner.checkpoints.on_fatal = self._fatal
             vitals = Vitals(
                 self.settings,
                 self.runner,
@@ -312,7 +312,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 )
             metrics.announce_build()
             self.add_future(self.holdings.run())
-            self.add_future(self.runner.run_checkpoints())
+            self.add_future(self.runner.checkpoints.run())
             self.add_future(vitals.run())
             self.add_future(self._purge())
 
