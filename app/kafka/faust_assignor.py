@@ -36,19 +36,25 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     """
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
-        super().__init__(app, replicas)
+        # at least one is placed, if not kept up: it is how Faust's assignor remembers who is to have what
+        super().__init__(app, max(1, app.settings.standby_replicas))
         self._held: frozenset[TP] = frozenset()
         self._joined = -1
         self._forming = -1
         self._joining: dict[str, Said] = {}
         self.leaving: frozenset[TP] = frozenset()
         self._warm = False
+        self.standing_by: frozenset[TP] = frozenset()
+        """Of what others have, that of whose tables this worker is to have copies."""
+        self.departed: frozenset[str] = frozenset()
+        """Workers that have been members beside this one and are not now, by their instance ids."""
         self.waiting = False
         """Whether others keep partitions until this worker says that it is warm."""
 
     @property
     def _url(self) -> URL:
-        return URL(f"http://{self.app.conf.consumer_group_instance_id}")
+        # behind the host, which knows no upper case
+        return URL(f"http://worker/{self.app.conf.consumer_group_instance_id}")
 
     @property
     def leaves_on_stop(self) -> bool:
@@ -85,11 +91,16 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """What the group has assigned to this worker."""
+        before = self.external_topic_distribution.keys()
         super().on_assignment(assignment)
+        now = self.external_topic_distribution.keys()
+        self.departed = (self.departed | _names(before)) - _names(now)
         told = msgspec.json.decode(zlib.decompress(assignment.user_data), type=_Told)
         self.leaving = frozenset(_partitions(told.leaving))
         self.waiting = told.coming and not self._warm
         self._held = frozenset(self.assigned_actives())
+        standbys = self.assigned_standbys() if self.app.settings.standby_replicas else ()
+        self.standing_by = frozenset(standbys)
 
     def form(self, generation: int) -> None:
         """This worker leads the group, and is about to assign its partitions in this generation."""
@@ -134,6 +145,10 @@ def _give(assignment: Any, share: Share) -> None:
     owned, standing_by = _numbers(share.owned), _numbers(standbys - share.owned)
     assignment.actives = {topic: owned.get(topic, []) for topic in topics | owned.keys()}
     assignment.standbys = {topic: standing_by.get(topic, []) for topic in topics}
+
+
+def _names(urls: Iterable[str]) -> set[str]:
+    return {URL(url).name for url in urls}
 
 
 def _numbers(partitions: Iterable[tuple[str, int]]) -> Numbers:

@@ -43,6 +43,10 @@ class FaustConsumer:
         sure = known and unheard_s < self._app.conf.broker_session_timeout
         return Place(self._generation if sure else NO_GENERATION, self._member)
 
+    def departed(self) -> Collection[str]:
+        departed: frozenset[str] = self._app.assignor.departed  # they have one name for both
+        return departed
+
     async def begin(self, positions: Mapping[TopicPartition, int]) -> None:
         thread = self._app.consumer._thread
         await thread.begin({TP(*here): offset for here, offset in positions.items()})

@@ -23,7 +23,7 @@ EVERYTHING = {TP(topic, number) for topic in TOPICS for number in range(PARTITIO
 class Member:
     """One worker as the group knows it: it says what it is, and is told what it gets."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, replicas: int) -> None:
         self.name = name
         self.runner = SimpleNamespace(warm=True)
         conf = SimpleNamespace(consumer_group_instance_id=name)
@@ -33,13 +33,14 @@ class Member:
         )
         app = SimpleNamespace(
             conf=conf,
+            settings=SimpleNamespace(standby_replicas=replicas),
             tables=tables,
             web_address="",
             runner=self.runner,
             tracer=None,
             sensors=sensors,
         )
-        self.assignor = Assignor(app, replicas=1)
+        self.assignor = Assignor(app)
         self.generation = -1
         self.held: set[TP] = set()
 
@@ -47,12 +48,13 @@ class Member:
 class Group:
     """The members, and the generations that they go through."""
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int = 1) -> None:
         self.generation = 0
+        self.replicas = replicas
         self.members: dict[str, Member] = {}
 
     def add(self, *names: str) -> list[Member]:
-        added = [Member(name) for name in names]
+        added = [Member(name, self.replicas) for name in names]
         self.members.update((member.name, member) for member in added)
         return added
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from app.engine.work import TopicPartition
 from app.kafka import holdings
 from app.kafka.changelog import RestoreError
+from app.kafka.fence import Fence
 from app.kafka.holdings import Holdings
 
 A, B, C = (("sales", number) for number in range(3))
@@ -84,6 +86,31 @@ class FakeConsumer:
     def waiting(self) -> bool:
         return False
 
+    def departed(self) -> Collection[str]:
+        return ()
+
+
+class FakeStandbys:
+    """Notes what there are copies of; it is as it is told at once, or when the test says so."""
+
+    def __init__(self) -> None:
+        self.sources: frozenset[TopicPartition] = frozenset()
+        self.busy = False
+        self.asked: list[Future[None]] = []
+
+    def follow(self, sources: Collection[TopicPartition]) -> Future[None]:
+        self.sources = frozenset(sources)
+        done: Future[None] = Future()
+        self.asked.append(done)
+        if not self.busy:
+            self.free()
+        return done
+
+    def free(self) -> None:
+        for done in self.asked:
+            done.set_result(None)
+        self.asked.clear()
+
 
 @asynccontextmanager
 async def following() -> AsyncIterator[SimpleNamespace]:
@@ -94,7 +121,9 @@ async def following() -> AsyncIterator[SimpleNamespace]:
     async def fatal(error: BaseException) -> None:
         failures.append(error)
 
-    found = Holdings(runner, consumer, fatal)  # type: ignore[arg-type]
+    standbys = FakeStandbys()
+    fence = Fence("nowhere:1", 1)
+    found = Holdings(runner, consumer, standbys, fence, fatal)  # type: ignore[arg-type]
     task = asyncio.ensure_future(found.run())
 
     async def told() -> None:
@@ -106,7 +135,9 @@ async def following() -> AsyncIterator[SimpleNamespace]:
         async with asyncio.timeout(10):
             return await runner.asked.get()
 
-    yield SimpleNamespace(runner=runner, log=runner.log, it=found, told=told, asked=asked)
+    yield SimpleNamespace(
+        runner=runner, log=runner.log, it=found, told=told, asked=asked, standbys=standbys
+    )
     task.cancel()
     assert not failures
 
