@@ -86,6 +86,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.columnar_tables: list[Table] = list(tables)
         self.columnar_agents: list[AgentRunner] = []
         self.runner: Runner | None = None
+        self.standbys: Standbys | None = None
         self.reader: CommittedReader | None = None
         self._slot: WorkerSlot | None = None
         self._partition_counts: dict[str, int] = {}
@@ -278,7 +279,9 @@ class Headrace(faust.App):  # type: ignore[misc]
                 self.settings.app_id,
                 self._store,
                 partial(tables_of, self.processor),
+                self._table_partitions,
                 timeout_s=_STANDBY_TIMEOUT_S,
+                on_ready=lambda: self.holdings.say_able(),
             )
             self.holdings = Holdings(
                 self.runner,
@@ -306,6 +309,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             vitals = Vitals(
                 self.settings,
                 self.runner,
+                self.standbys,
                 progress,
                 self._stable_end,
                 lambda: self.consumer.fetch_bytes,
@@ -329,7 +333,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 )
             metrics.announce_build()
             self.add_future(self.holdings.run())
-            self.add_future(self._stand_by())
+            self.add_future(self._stand_by(self.standbys))
             self.add_future(self.runner.run_checkpoints())
             self.add_future(vitals.run())
             self.add_future(self._purge())
@@ -395,9 +399,17 @@ class Headrace(faust.App):  # type: ignore[misc]
         from_end = [here for here in partitions if latest and here[0] not in internal]
         return {**ends.starts(set(partitions) - set(from_end)), **ends.ends(from_end)}
 
-    async def _stand_by(self) -> None:
+    def _table_partitions(self) -> list[TopicPartition]:
+        sources = [
+            (topic, number)
+            for topic in self.processor.topics
+            for number in range(self._partition_counts[topic])
+        ]
+        return tables_of(self.processor, sources)
+
+    async def _stand_by(self, standbys: Standbys) -> None:
         try:
-            await self.standbys.run()
+            await standbys.run()
         except StateRefusedError as error:
             await self._fatal(error)
 
@@ -445,7 +457,8 @@ class Headrace(faust.App):  # type: ignore[misc]
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         if self.runner is not None:
             self.holdings.close()
-            await self.standbys.close()
+            if self.standbys is not None:
+                await self.standbys.close()
             await self.runner.close()
             self._store.close()
             await self._group.close()

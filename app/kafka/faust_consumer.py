@@ -51,8 +51,9 @@ class FaustConsumer:
         thread = self._app.consumer._thread
         await thread.begin({TP(*here): offset for here, offset in positions.items()})
 
-    def waiting(self) -> bool:
-        return bool(self._app.assignor.waiting)
+    def awaited(self) -> Collection[TopicPartition]:
+        awaited: frozenset[TP] = self._app.assignor.awaited
+        return awaited
 
     async def let_go(self, partitions: Collection[TopicPartition]) -> None:
         found = [TP(*here) for here in partitions]

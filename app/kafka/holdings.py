@@ -77,7 +77,6 @@ class Holdings:
         self._runner.publication.moved(self._gone())
         self._note()
         self._changed.set()
-        self._say_warm()
 
     async def release(self) -> None:
         """Give all partitions up: this worker stops before it joins the group again."""
@@ -109,11 +108,12 @@ class Holdings:
     async def _warm_up(self) -> None:
         await self._runner.warmed_up()
         self._note()
-        self._say_warm()
+        self.say_able()
 
-    def _say_warm(self) -> None:
-        """What others were to keep until this worker is warm can come now."""
-        if self._runner.warm and self._consumer.waiting():
+    def say_able(self) -> None:
+        """If what others keep until this worker can take it can come now, have the group assign anew."""
+        awaited = self._consumer.awaited()
+        if awaited and self._runner.warm and self._standbys.ready().issuperset(awaited):
             self._consumer.rejoin()
 
     async def _follow(self) -> None:
@@ -137,7 +137,8 @@ class Holdings:
             await self._consumer.let_go(self._leaving)
         new = self._still(self._assigned.keys() - self._held.keys() - self._taking)
         ours = self._assigned.keys() | self._held.keys() | self._taking
-        free = self._standbys.follow(self._standing_by - ours)
+        free = self._standbys.follow(self._standing_by - ours, ours)
+        self.say_able()
         if new:
             self._taking.update(new)
             task = asyncio.ensure_future(self._take(new, asyncio.wrap_future(free)))

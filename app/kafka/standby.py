@@ -32,6 +32,7 @@ _WAIT_S = 0.1
 _REST_S_MAX = 1.0
 _TOUCH_S = 60.0
 """A copy that is at the end says so at least so often: after half an hour of silence it would not be trusted."""
+_SWEEP_S = 60.0
 _PAUSE_S = 1.0
 
 
@@ -40,7 +41,9 @@ class Standbys:
 
     It works at most half of the time, so that it takes as little from the partitions of its own worker as a
     restore beside them, and has _WRITE_BYTES and _QUEUE_KB in memory. What it writes passes the store's log by;
-    before a copy is handed on, or given up, it is settled. A copy that is given up stays as it is.
+    before a copy is handed on, or given up, it is settled. One that is given up stays until it is too old to be
+    gone on with; so does what the worker has owned.
+    on_ready: called in the event loop when copies have got to the end.
     """
 
     def __init__(
@@ -49,13 +52,17 @@ class Standbys:
         app_id: str,
         store: Store,
         tables_of: Callable[[Collection[Here]], Collection[Here]],
+        every_table: Callable[[], Iterable[Here]],
         *,
         timeout_s: float,
+        on_ready: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app_id = app_id
         self._store = store
         self._tables_of = tables_of
+        self._every_table = every_table
+        self._on_ready = on_ready
         self._clock = clock
         self._ends_of = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s)
         self._options = {
@@ -70,6 +77,9 @@ class Standbys:
         self._ending = False
         self._sources: frozenset[Here] = frozenset()
         self._wanted: frozenset[Here] = frozenset()
+        self._kept: frozenset[Here] | None = None
+        self._kept_now: frozenset[Here] | None = None
+        self._swept_at = clock()
         self._asked: list[Future[None]] = []
         self._parts: dict[Here, Here] = {}  # by the topics and partitions of their changelogs
         self._copies: dict[Here, _Copy] = {}
@@ -78,12 +88,16 @@ class Standbys:
         self._pending_since = 0.0
         self._busy_s = 0.0
 
-    def follow(self, sources: Collection[Here]) -> Future[None]:
-        """Have copies of these source partitions' tables, and of no others; done when no other is written to."""
+    def follow(self, sources: Collection[Here], ours: Collection[Here]) -> Future[None]:
+        """Have copies of these source partitions' tables, and of no others.
+
+        ours: what the worker itself works on. Done when nothing of that is touched any more.
+        """
         done: Future[None] = Future()
         with self._lock:
             self._sources = frozenset(sources)
             self._wanted = frozenset(self._tables_of(sources))
+            self._kept = self._wanted | frozenset(self._tables_of(ours))
             self._asked.append(done)
         self._changed.set()
         return done
@@ -99,16 +113,14 @@ class Standbys:
             if all((copy := copies.get(part)) and copy.at_end for part in self._tables_of([here]))
         )
 
-    def lags(self) -> dict[str, int]:
-        """By how many offsets the copies are behind, per table. From any thread."""
-        lags: dict[str, int] = {}
-        for (table, _), copy in list(self._copies.items()):
-            lags[table] = lags.get(table, 0) + max(0, copy.end - copy.position)
-        return lags
+    def lags(self) -> dict[Here, int]:
+        """By how many offsets each copy is behind. From any thread."""
+        return {here: max(0, copy.high - copy.position) for here, copy in self._copies.items()}
 
     async def run(self) -> None:
         """Follow for ever. Raises StateRefusedError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._work)
+        self._loop = asyncio.get_running_loop()
+        await self._loop.run_in_executor(self._thread, self._work)
 
     async def close(self) -> None:
         """Stop, and let go of the store."""
@@ -121,7 +133,7 @@ class Standbys:
     def _work(self) -> None:
         try:
             while not self._ending:
-                self._changed.wait()
+                self._changed.wait(_SWEEP_S)
                 try:
                     self._copy_on()
                 except (KafkaException, _MadeAnewError) as error:
@@ -138,8 +150,9 @@ class Standbys:
             while not self._ending:
                 if self._changed.is_set():
                     self._follow(consumer)
-                    if not self._copies:
-                        return
+                if not self._copies:
+                    return self._sweep()
+                self._sweep()
                 messages = consumer.consume(_MESSAGES, _WAIT_S)
                 began = self._clock()
                 self._take(messages)
@@ -159,6 +172,7 @@ class Standbys:
         with self._lock:
             self._changed.clear()
             wanted, asked, self._asked = self._wanted, self._asked, []
+            self._kept_now = self._kept
         gone = [here for here in self._copies if here not in wanted]
         if gone:
             consumer.incremental_unassign([self._changelog(here) for here in gone])
@@ -193,6 +207,16 @@ class Standbys:
             self._store.settle()
         self._copies = {here: copy for here, copy in self._copies.items() if here not in parts}
 
+    def _sweep(self) -> None:
+        """Now and then, delete what nobody wants and nobody could go on with."""
+        if self._kept_now is None or self._clock() - self._swept_at < _SWEEP_S:
+            return
+        self._swept_at = self._clock()
+        for here in self._every_table():
+            if here not in self._kept_now and self._store.stale(*here):
+                log.info("standby.deleted", table=here[0], partition=here[1])
+                self._store.clear(*here)
+
     def _take(self, messages: Iterable[Message]) -> None:
         for message in messages:
             here = self._parts[(message.topic(), message.partition())]
@@ -221,17 +245,21 @@ class Standbys:
     def _look(self, consumer: Consumer) -> None:
         """Where the changelogs end now, for those copies that have got to where they ended at the last look."""
         now = self._clock()
-        behind = [copy for copy in self._copies.values() if not copy.at_end]
+        news = False
         for here, copy in self._copies.items():
+            _, high = consumer.get_watermark_offsets(self._changelog(here), cached=True)
+            copy.high = max(copy.high, high)
             if copy.position + OWN_MARKER >= copy.end:
-                _, high = consumer.get_watermark_offsets(self._changelog(here), cached=True)
+                news |= not copy.at_end
                 copy.at_end = True
                 copy.since = copy.seen
-                copy.end, copy.seen = max(copy.end, high), now
+                copy.end, copy.seen = copy.high, now
             if now - copy.written_at > _TOUCH_S:
                 self._write_to(here)
-        if behind and all(copy.at_end for copy in behind):
-            log.info("standby.caught_up", partitions=len(self._copies))
+        if news:
+            if all(copy.at_end for copy in self._copies.values()):
+                log.info("standby.caught_up", partitions=len(self._copies))
+            self._loop.call_soon_threadsafe(self._on_ready)
 
     def _due(self) -> bool:
         late = self._clock() - self._pending_since > _WRITE_S
@@ -262,4 +290,5 @@ class _Copy:
     at_end: bool = False
 
     def __post_init__(self) -> None:
+        self.high = self.end
         self.since = self.written_at = self.seen

@@ -27,8 +27,8 @@ class ConsumerControl(Protocol):
         """Read these partitions, which have waited for their state, from these offsets on."""
         ...
 
-    def waiting(self) -> bool:
-        """Whether others keep partitions until this worker says, by joining again, that it is warm."""
+    def awaited(self) -> Collection[TopicPartition]:
+        """What others keep until this worker says, by joining again, that it can take it."""
         ...
 
     async def let_go(self, partitions: Collection[TopicPartition]) -> None:

@@ -83,8 +83,8 @@ class FakeConsumer:
         self._log.append(("let go", *sorted(partitions)))
         self.told.set()
 
-    def waiting(self) -> bool:
-        return False
+    def awaited(self) -> Collection[TopicPartition]:
+        return ()
 
     def departed(self) -> Collection[str]:
         return ()
@@ -98,7 +98,13 @@ class FakeStandbys:
         self.busy = False
         self.asked: list[Future[None]] = []
 
-    def follow(self, sources: Collection[TopicPartition]) -> Future[None]:
+    def ready(self) -> frozenset[TopicPartition]:
+        return self.sources
+
+    def follow(
+        self, sources: Collection[TopicPartition], ours: Collection[TopicPartition]
+    ) -> Future[None]:
+        assert not set(sources) & set(ours)
         self.sources = frozenset(sources)
         done: Future[None] = Future()
         self.asked.append(done)
@@ -246,3 +252,27 @@ async def test_a_take_over_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
         restored.set_result(None)
         await group.told()
         assert group.log == [("add", A, B), ("begin", A, B)]
+
+
+async def test_there_are_copies_only_of_what_nobody_here_has() -> None:
+    """A table partition in the store has one writer."""
+    async with following() as group:
+        await hold(group, A, B)
+        group.it.follow([A, B], [B], [C], unbroken=True)
+        await group.told()
+        await asyncio.sleep(0)
+        assert group.standbys.sources == {C}
+        group.standbys.busy = True
+        group.it.follow([A, C], (), [B], unbroken=True)
+        await asyncio.sleep(0.01)
+        assert group.standbys.sources == {B}
+        assert group.runner.asked.empty(), "C is written to until the standbys let go of it"
+        group.standbys.free()
+        partitions, restored = await group.asked()
+        assert partitions == [C]
+        group.it.follow([A], (), [B, C], unbroken=True)
+        await asyncio.sleep(0.01)
+        assert group.standbys.sources == {B}, "C is being restored"
+        restored.set_result(None)
+        await asyncio.sleep(0.01)
+        assert group.standbys.sources == {B, C}

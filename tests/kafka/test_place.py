@@ -70,6 +70,7 @@ def test_a_worker_says_where_its_web_server_is() -> None:
         tables=tables,
         web_address="http://127.0.0.1:6067",
         runner=None,
+        standbys=None,
     )
     said = Assignor(app).metadata({"sales"})
     assert Said.by(said.encode()) == Said(

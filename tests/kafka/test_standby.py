@@ -30,12 +30,14 @@ class Copies:
 
     def __init__(self, servers: str, app_id: str, path: Path) -> None:
         self.clock = Clock()
+        self.ours: list[tuple[str, int]] = []
         self.store = RocksDBStore(path, block_cache_mb=1, write_buffer_mb=1, now=self.clock)
         self.it = Standbys(
             servers,
             app_id,
             self.store,
             lambda sources: [(TABLE, number) for _, number in sources],
+            lambda: [(TABLE, 0), (TABLE, 1)],
             timeout_s=5,
             clock=lambda: time.monotonic() + self.clock.ahead_s,
         )
@@ -45,7 +47,7 @@ class Copies:
 
     async def follow(self, *sources: tuple[str, int]) -> None:
         """Returns when the store is written to for these alone."""
-        await asyncio.wait_for(asyncio.wrap_future(self.it.follow(sources)), 20)
+        await asyncio.wait_for(asyncio.wrap_future(self.it.follow(sources, self.ours)), 20)
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait for something that the copies are to do."""
@@ -122,6 +124,20 @@ async def test_a_copy_at_the_end_is_trusted_however_long_nobody_writes(
         await copies.until(lambda: not any(copies.store.stale(TABLE, n) for n in (0, 1)))
 
 
+async def test_what_nobody_wants_is_deleted_once_it_is_too_old(
+    broker: str, app_id: str, tmp_path: Path
+) -> None:
+    changelog = Changelog(broker, app_id)
+    changelog.write([(0, b"a", b"1"), (1, b"b", b"2")])
+    async with standing_by(broker, app_id, tmp_path / "rocksdb") as copies:
+        copies.restore(0, 1)
+        copies.ours = SOURCES[:1]
+        await copies.follow()
+        copies.clock.ahead_s = STALE_AFTER_S + 60
+        await copies.follow()
+        await copies.until(lambda: stored(copies.store) == ({b"a": b"1"}, {}))
+
+
 async def test_a_copy_that_stays_behind_for_long_is_not_trusted(
     broker: str, app_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +152,7 @@ async def test_a_copy_that_stays_behind_for_long_is_not_trusted(
         for _ in range(5):
             changelog.producer.produce(changelog.topic, b"2", b"a", partition=0)
         changelog.producer.flush()
-        await copies.until(lambda: copies.it.lags()[TABLE] > 0)
+        await copies.until(lambda: copies.it.lags()[(TABLE, 0)] > 0)
         copies.clock.ahead_s = STALE_AFTER_S + 60
         await copies.until(lambda: copies.store.stale(TABLE, 0))
         changelog.producer.commit_transaction()
