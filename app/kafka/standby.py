@@ -134,24 +134,37 @@ class Standbys:
         try:
             while not self._ending:
                 self._changed.wait(_SWEEP_S)
+                self._sweep()
+                if not self._wanted:
+                    _answer(self._news()[1])
+                    continue
                 try:
                     self._copy_on()
                 except (KafkaException, _MadeAnewError) as error:
                     log.warning("standby.interrupted", reason=str(error))
                     time.sleep(_PAUSE_S)
+                    self._changed.set()
         finally:
             for done in self._asked:
                 done.cancel()
+
+    def _news(self) -> tuple[frozenset[Here], list[Future[None]]]:
+        """What there are to be copies of, and who waits until there are no others."""
+        with self._lock:
+            self._changed.clear()
+            asked, self._asked = self._asked, []
+            self._kept_now = self._kept
+            return self._wanted, asked
 
     def _copy_on(self) -> None:
         """Until there is nothing to copy, or nothing to be had of Kafka."""
         consumer = Consumer(self._options)
         try:
             while not self._ending:
-                if self._changed.is_set():
-                    self._follow(consumer)
-                if not self._copies:
-                    return self._sweep()
+                if self._changed.is_set() or not self._copies:
+                    self._follow(consumer, *self._news())
+                    if not self._copies:
+                        return
                 self._sweep()
                 messages = consumer.consume(_MESSAGES, _WAIT_S)
                 began = self._clock()
@@ -165,20 +178,16 @@ class Standbys:
                     self._busy_s = 0.0
         finally:
             self._let_go(list(self._copies))
-            self._changed.set()
             consumer.close()
 
-    def _follow(self, consumer: Consumer) -> None:
-        with self._lock:
-            self._changed.clear()
-            wanted, asked, self._asked = self._wanted, self._asked, []
-            self._kept_now = self._kept
+    def _follow(
+        self, consumer: Consumer, wanted: Collection[Here], asked: Iterable[Future[None]]
+    ) -> None:
         gone = [here for here in self._copies if here not in wanted]
         if gone:
             consumer.incremental_unassign([self._changelog(here) for here in gone])
             self._let_go(gone)
-        for done in asked:
-            done.set_result(None)
+        _answer(asked)
         if new := [here for here in wanted if here not in self._copies]:
             self._begin(consumer, new)
 
@@ -219,13 +228,14 @@ class Standbys:
 
     def _take(self, messages: Iterable[Message]) -> None:
         for message in messages:
+            end = is_end(message)
             here = self._parts[(message.topic(), message.partition())]
             copy = self._copies.get(here)
             if copy is None:  # it has been let go of meanwhile
                 continue
             if message.offset() < copy.position:
                 self._forget(here)
-            if is_end(message):
+            if end:
                 copy.position = message.offset()
             else:
                 self._pending_bytes += take(message, self._write_to(here))
@@ -274,6 +284,12 @@ class Standbys:
             copy.written_at = now
         self._store.write(self._pending.values(), settled=False)
         self._pending, self._pending_bytes = {}, 0
+
+
+def _answer(asked: Iterable[Future[None]]) -> None:
+    for done in asked:
+        if done.set_running_or_notify_cancel():
+            done.set_result(None)
 
 
 class _MadeAnewError(Exception):

@@ -112,6 +112,17 @@ async def test_a_copy_follows_and_a_take_over_reads_the_rest(
         await copies.until(lambda: stored(copies.store) == changelog.state)
 
 
+async def test_a_worker_that_stands_by_for_nothing_does_nothing(
+    broker: str, app_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standby_module, "Consumer", None)
+    async with standing_by(broker, app_id, tmp_path / "rocksdb") as copies:
+        await copies.follow()
+        before = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - before < 0.25
+
+
 async def test_a_copy_at_the_end_is_trusted_however_long_nobody_writes(
     broker: str, app_id: str, tmp_path: Path
 ) -> None:
