@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     heartbeat_interval_ms: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """How often a worker tells the group that it lives; at most a third of
     `HEADRACE_SESSION_TIMEOUT_MS`."""
+    standby_replicas: Annotated[int, Field(ge=0, le=8)] = 1
+    """How many other workers keep a copy of each partition of the tables close to its end, to take
+    it over within a moment. Each copy takes the disk of the partition again, and its changelog's
+    traffic. With one worker there are none."""
     leave_on_stop: bool = False
     """A worker that is stopped leaves the group, and the others go on with its partitions at
     once. Otherwise they wait for it for the session timeout, so that a restart moves nothing."""

@@ -14,6 +14,7 @@ from app.engine.restore_progress import RestoreProgress
 from app.engine.work import TopicPartition
 from app.kafka.cluster_probe import ClusterProbe
 from app.kafka.runner import Runner
+from app.kafka.standby import Standbys
 from app.monitoring import metrics
 from app.monitoring.health import Health, WorkerState
 from app.monitoring.watchdog import EXIT_CODE, Watchdog
@@ -35,12 +36,14 @@ class Vitals:
         self,
         settings: Settings,
         runner: Runner,
+        standbys: Standbys,
         progress: RestoreProgress,
         ends: Ends,
         fetch_bytes: Callable[[], int],
         bootstrap_servers: str,
     ) -> None:
         self._runner = runner
+        self._standbys = standbys
         self._restore = RestoreTold(progress)
         self._ends = ends
         self._fetch_bytes = fetch_bytes
@@ -89,6 +92,9 @@ class Vitals:
         if positions:
             self._set_gauges(lags)
         self._restore.tell()
+        metrics.STANDBY_LAG.clear()
+        for (table, partition), lag in self._standbys.lags().items():
+            metrics.STANDBY_LAG.set(lag, table=table, partition=partition)
         stall = self._watchdog.observe(
             assigned=bool(positions),
             positions=positions,

@@ -38,13 +38,16 @@ from app.kafka.changelog import ChangelogRestore
 from app.kafka.columnar_topics import columnar
 from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
+from app.kafka.fence import Fence
 from app.kafka.holdings import Holdings
 from app.kafka.observer import MetricsObserver
 from app.kafka.offsets import PartitionEnds
 from app.kafka.publisher import Publisher
 from app.kafka.purge import Purge
 from app.kafka.runner import Runner
+from app.kafka.standby import Standbys
 from app.kafka.surroundings import Pace
+from app.kafka.takeover import tables_of
 from app.kafka.topics import PartitionsChangedError, TopicError, TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
@@ -64,6 +67,7 @@ _FETCH_BYTES_MIN = 256 << 10
 """The broker waits for that much, or for HEADRACE_FETCH_WAIT_MS_MAX: many small fetches cost more than they gain."""
 
 _PURGE_INTERVAL_S = 30.0
+_STANDBY_TIMEOUT_S = 5.0
 
 TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
 
@@ -82,6 +86,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.columnar_tables: list[Table] = list(tables)
         self.columnar_agents: list[AgentRunner] = []
         self.runner: Runner | None = None
+        self.standbys: Standbys | None = None
         self.reader: CommittedReader | None = None
         self._slot: WorkerSlot | None = None
         self._partition_counts: dict[str, int] = {}
@@ -269,7 +274,22 @@ class Headrace(faust.App):  # type: ignore[misc]
             self._consumer_control = FaustConsumer(self)
             self.runner = self._new_runner(progress)
             self.runner.processor.set_partition_counts(self._partition_counts)
-            self.holdings = Holdings(self.runner, self._consumer_control, self._fatal)
+            self.standbys = Standbys(
+                self.bootstrap_servers,
+                self.settings.app_id,
+                self._store,
+                partial(tables_of, self.processor),
+                self._table_partitions,
+                timeout_s=_STANDBY_TIMEOUT_S,
+                on_ready=lambda: self.holdings.say_able(),
+            )
+            self.holdings = Holdings(
+                self.runner,
+                self._consumer_control,
+                self.standbys,
+                Fence(self.bootstrap_servers, self.settings.transaction_timeout_ms),
+                self._fatal,
+            )
             self.reader = CommittedReader(
                 self.processor,
                 self._store,
@@ -289,6 +309,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             vitals = Vitals(
                 self.settings,
                 self.runner,
+                self.standbys,
                 progress,
                 self._stable_end,
                 lambda: self.consumer.fetch_bytes,
@@ -312,6 +333,7 @@ class Headrace(faust.App):  # type: ignore[misc]
                 )
             metrics.announce_build()
             self.add_future(self.holdings.run())
+            self.add_future(self._stand_by(self.standbys))
             self.add_future(self.runner.checkpoints.run())
             self.add_future(vitals.run())
             self.add_future(self._purge())
@@ -377,6 +399,20 @@ class Headrace(faust.App):  # type: ignore[misc]
         from_end = [here for here in partitions if latest and here[0] not in internal]
         return {**ends.starts(set(partitions) - set(from_end)), **ends.ends(from_end)}
 
+    def _table_partitions(self) -> list[TopicPartition]:
+        sources = [
+            (topic, number)
+            for topic in self.processor.topics
+            for number in range(self._partition_counts[topic])
+        ]
+        return tables_of(self.processor, sources)
+
+    async def _stand_by(self, standbys: Standbys) -> None:
+        try:
+            await standbys.run()
+        except StateRefusedError as error:
+            await self._fatal(error)
+
     async def _purge(self) -> None:
         """Delete partial aggregates that have been counted, for ever."""
         assert self.runner is not None
@@ -403,6 +439,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.holdings.follow(
             _columnar(assigned),
             _columnar(self.assignor.leaving),
+            _columnar(self.assignor.standing_by),
             unbroken=coordinator.unbroken,
         )
 
@@ -420,6 +457,8 @@ class Headrace(faust.App):  # type: ignore[misc]
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         if self.runner is not None:
             self.holdings.close()
+            if self.standbys is not None:
+                await self.standbys.close()
             await self.runner.close()
             self._store.close()
             await self._group.close()

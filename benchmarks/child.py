@@ -74,6 +74,19 @@ class Child:
                 return
             yield found
 
+    def heard(self) -> list[dict[str, Any]]:
+        """What the child has reported since it was last asked."""
+        found = []
+        while not self._reports.empty():
+            if (item := self._reports.get()) is not None:
+                found.append(item)
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL, without any chance to tidy up."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
     def check_alive(self) -> None:
         """Raise ChildError when the process has ended."""
         if self._process.poll() is not None:

@@ -1,4 +1,4 @@
-"""A Faust sensor that tells the runner when a worker is ready and when it has its first fetch."""
+"""A Faust sensor that tells the runner when a worker is assigned partitions, is ready, and has its first fetch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.meter import report
 
 
 class Marks(faust.Sensor):
-    """Reports `ready` and `first_fetch` once each, as CLOCK_MONOTONIC seconds."""
+    """Reports `ready` and `first_fetch` once each, `assigned` each time, as CLOCK_MONOTONIC seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,6 +19,11 @@ class Marks(faust.Sensor):
 
     async def watch(self, app: Any) -> None:
         """Report when the partitions are assigned and their tables restored."""
+
+        def assigned(_app: Any, assigned: set[Any], **__: Any) -> None:
+            report(assigned=time.monotonic(), partitions=len(assigned))
+
+        app.on_partitions_assigned.connect(assigned, weak=False)
         await app.holdings.settled.wait()
         self._once("ready")
 

@@ -21,6 +21,7 @@ NAMES = {
     "unwindowed": "Headrace, no windows",
     "point_reads": "Reads of single keys",
     "scale_out": "Two workers against one",
+    "failover": "A killed worker's partitions taken over",
     "restore": "Headrace, restore",
 }
 

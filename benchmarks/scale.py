@@ -23,6 +23,8 @@ class Scale:
     unwindowed_keys: int
     restore_events: int
     restore_keys: int
+    failover_events: int
+    failover_keys: int
     latency_rate: int
     latency_seconds: int
     latency_warm_up_seconds: int
@@ -41,6 +43,8 @@ SCALES = {
         unwindowed_keys=10_000_000,
         restore_events=25_000_000,
         restore_keys=10_000_000,
+        failover_events=6_000_000,
+        failover_keys=2_000_000,
         latency_rate=100_000,
         latency_seconds=30,
         latency_warm_up_seconds=5,
@@ -56,6 +60,7 @@ SCALES = {
             "point_reads": 1,
             "scale_out": 1,
             "restore": 1,
+            "failover": 1,
         },
     ),
     "quick": Scale(
@@ -67,6 +72,8 @@ SCALES = {
         unwindowed_keys=400_000,
         restore_events=2_500_000,
         restore_keys=1_000_000,
+        failover_events=2_000_000,
+        failover_keys=1_000_000,
         latency_rate=100_000,
         latency_seconds=10,
         latency_warm_up_seconds=5,
@@ -82,6 +89,7 @@ SCALES = {
             "point_reads": 0,
             "scale_out": 0,
             "restore": 1,
+            "failover": 1,
         },
     ),
     "tiny": Scale(  # proves that everything works together; its figures mean nothing
@@ -93,6 +101,8 @@ SCALES = {
         unwindowed_keys=4_000,
         restore_events=20_000,
         restore_keys=4_000,
+        failover_events=20_000,
+        failover_keys=4_000,
         latency_rate=2_000,
         latency_seconds=2,
         latency_warm_up_seconds=1,
@@ -108,6 +118,7 @@ SCALES = {
             "point_reads": 1,
             "scale_out": 1,
             "restore": 1,
+            "failover": 1,
         },
     ),
 }

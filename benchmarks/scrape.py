@@ -28,6 +28,16 @@ def sums(port: int) -> dict[str, float]:
     return _sums(_text(port))
 
 
+def values(port: int, metric: str) -> list[float]:
+    """A metric of the worker, for each of its labels."""
+    return [
+        sample.value
+        for family in text_string_to_metric_families(_text(port))
+        for sample in family.samples
+        if sample.name == metric
+    ]
+
+
 def facts(text: str) -> dict[str, Any]:
     """The figures that the results keep, from Prometheus' text."""
     found = _sums(text)

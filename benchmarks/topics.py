@@ -65,6 +65,16 @@ class Topics:
         answers = self._reader(group).committed(wanted, _TIMEOUT_S)
         return [max(0, item.offset) for item in sorted(answers, key=lambda item: item.partition)]
 
+    def assigned(self, group: str, name: str) -> dict[str, set[int]]:
+        """The topic's partitions that each member of a group has, by its instance id."""
+        described = self._admin.describe_consumer_groups([group])[group].result(_TIMEOUT_S)
+        return {
+            member.group_instance_id: {
+                item.partition for item in member.assignment.topic_partitions if item.topic == name
+            }
+            for member in described.members
+        }
+
     def close(self) -> None:
         """Give the connections up."""
         for reader in self._readers.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -36,7 +36,7 @@ def run_unwindowed(bench: Workbench) -> dict[str, Any]:
     with bench.child("unwindowed", WORKER, **settings) as worker:
         group = worker.environment["HEADRACE_APP_ID"]
         facts = {**measured(bench, worker, topic, group, "unwindowed"), **scrape(port)}
-    found = _replayed(bench.servers, group, workload.partitions)
+    found = replayed(bench.servers, group, workload.partitions)
     faults = differences(answer(workload), found)
     return {
         **facts,
@@ -59,7 +59,11 @@ def _last_to_first(series: list[tuple[float, int, float]]) -> float:
 
 def answer(workload: Workload) -> pl.DataFrame:
     """The one-shot answer per user."""
-    chunks = [*workload.chunks(), workload.closing()]
+    return totals_per_user(workload, [*workload.chunks(), workload.closing()])
+
+
+def totals_per_user(workload: Workload, chunks: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The same of these events."""
     needed = pl.concat([chunk.select("user_code", "amount") for chunk in chunks])
     totals = needed.group_by("user_code").agg(
         events=pl.len().cast(pl.Int64),
@@ -70,7 +74,7 @@ def answer(workload: Workload) -> pl.DataFrame:
     return totals.select(users, "events", "amount", "largest", window_start=pl.lit(0, pl.Int64))
 
 
-def _replayed(servers: str, group: str, partitions: int) -> pl.DataFrame:
+def replayed(servers: str, group: str, partitions: int) -> pl.DataFrame:
     """The table's rows, from its changelog."""
     from benchmarks.unwindowed.totals import lifetime_per_user as table
 

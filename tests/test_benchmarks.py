@@ -279,6 +279,7 @@ def test_the_targets_name_figures_that_exist() -> None:
         "scale_out.times_less_broker": 1.7,
         "restore.keys_per_second": 3_000_000,
         "restore.peak_memory_mb": 1_000,
+        "failover.takeover_s": 3,
     }
     assert all(verdict.met for verdict in verdicts[:5])
     slow = targets.judge(targets.load_targets(), results.summarise(_storage(1_000.0), "quick"))

@@ -12,13 +12,17 @@ STALE_AFTER_S = 1800
 
 @dataclass
 class StoreWrite:
-    """Changes to one table partition: deletes, then puts; and the changelog offset up to which it then is."""
+    """Changes to one table partition: deletes, then puts; and the changelog offset up to which it then is.
+
+    age_s: how long ago the changelog ended there or before; what came since may be missing.
+    """
 
     table: str
     partition: int
     puts: dict[bytes, bytes] = field(default_factory=dict)
     deletes: list[bytes] = field(default_factory=list)
     changelog_offset: int | None = None
+    age_s: int = 0
 
 
 class StateRefusedError(RuntimeError):
@@ -52,7 +56,7 @@ class Store(Protocol):
         ...
 
     def stale(self, table: str, partition: int) -> bool:
-        """Whether it was last written to more than `STALE_AFTER_S` ago."""
+        """Whether it was all of the changelog more than `STALE_AFTER_S` ago, and not since."""
         ...
 
     def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:

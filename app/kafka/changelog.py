@@ -6,23 +6,19 @@ import threading
 import time
 from collections.abc import Iterable
 
-import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from app.engine import names
 from app.engine.restore_progress import RestoreProgress
 from app.engine.store import Store, StoreWrite
+from app.kafka.changelog_copy import consumer_options, is_end, start_of, take
 from app.kafka.offsets import PartitionEnds
-
-log = structlog.get_logger(__name__)
 
 _WRITE_BYTES = 8 << 20
 """Of one write to the store. A segment that is replaced within it is never written."""
 _QUEUE_KB = 32 << 10
 """What is read ahead."""
 _FETCH_BYTES = 4 << 20
-_OWN_MARKER = 1
-"""The commit marker that ends the last transaction that the store holds; with nothing else, nobody has written."""
 
 
 class RestoreError(RuntimeError):
@@ -52,18 +48,10 @@ class ChangelogRestore:
         self._timeout_s = timeout_s
         self._ending = threading.Event()
         self._ends_of = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s)
-        self._options: dict[str, object] = {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": f"{app_id}-restore",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
+        self._options = {
+            **consumer_options(bootstrap_servers, f"{app_id}-restore", queue_kb=_QUEUE_KB),
             "fetch.wait.max.ms": 20,
-            "check.crcs": True,
             "fetch.message.max.bytes": _FETCH_BYTES,
-            "queued.max.messages.kbytes": _QUEUE_KB,
-            "fetch.queue.backoff.ms": 5,  # a full queue is soon read; a second, the default, is for ever
         }
 
     def end(self) -> None:
@@ -102,21 +90,10 @@ class ChangelogRestore:
             (names.changelog_topic(self._app_id, table), number): (table, number)
             for table, number in parts
         }
-        store = self._store
         for here, high in self._ends_of.ends(topics).items():
-            table, partition = topics[here]
-            held = store.changelog_offset(table, partition)
-            if held is not None and held > high:
-                log.warning(
-                    "restore.store_ahead", table=table, partition=partition, held=held, end=high
-                )
-                held = None  # the changelog was made anew: what is here is not its state
-            elif held is not None and high - held > _OWN_MARKER and store.stale(table, partition):
-                held = None  # tombstones of that time may be gone, and replaced segments would come back
-            if held is None:
-                store.clear(table, partition)
-            if (held or 0) < high:
-                spans[(table, partition)] = (held or 0, high)
+            start = start_of(self._store, *topics[here], high)
+            if start < high:
+                spans[topics[here]] = (start, high)
         return spans
 
     def _replay(self, consumer: Consumer, ends: dict[tuple[str, int], int]) -> int:
@@ -136,7 +113,7 @@ class ChangelogRestore:
                     continue
                 here = (tables[message.topic()], message.partition())
                 write = pending.setdefault(here, StoreWrite(*here))
-                if _is_end(message):
+                if is_end(message):
                     if message.offset() >= ends.get(here, 0):
                         write.changelog_offset = message.offset()
                         self._progress.advance(*here, message.offset(), 0)
@@ -144,7 +121,7 @@ class ChangelogRestore:
                     continue
                 progress_at = time.monotonic()
                 count += 1
-                size += _take(message, write)
+                size += take(message, write)
                 self._progress.advance(*here, message.offset() + 1, len(message))
                 if size > _WRITE_BYTES:
                     self._store.write(pending.values(), settled=False)
@@ -153,25 +130,3 @@ class ChangelogRestore:
         finally:
             self._store.settle()
         return count
-
-
-def _is_end(message: Message) -> bool:
-    """Whether it only says that the partition ends here. KafkaException: it says that something is wrong."""
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:
-        return True
-    raise KafkaException(error)
-
-
-def _take(message: Message, write: StoreWrite) -> int:
-    """Add a changelog's record to a write; gives by how many bytes it grows."""
-    key, value = message.key(), message.value()
-    write.changelog_offset = message.offset() + 1
-    before = write.puts.pop(key, None)
-    if value is None:
-        write.deletes.append(key)
-    else:
-        write.puts[key] = value
-    return len(key) + len(value or b"") - len(before or b"")

@@ -43,12 +43,17 @@ class FaustConsumer:
         sure = known and unheard_s < self._app.conf.broker_session_timeout
         return Place(self._generation if sure else NO_GENERATION, self._member)
 
+    def departed(self) -> Collection[str]:
+        departed: frozenset[str] = self._app.assignor.departed  # they have one name for both
+        return departed
+
     async def begin(self, positions: Mapping[TopicPartition, int]) -> None:
         thread = self._app.consumer._thread
         await thread.begin({TP(*here): offset for here, offset in positions.items()})
 
-    def waiting(self) -> bool:
-        return bool(self._app.assignor.waiting)
+    def awaited(self) -> Collection[TopicPartition]:
+        awaited: frozenset[TP] = self._app.assignor.awaited
+        return awaited
 
     async def let_go(self, partitions: Collection[TopicPartition]) -> None:
         found = [TP(*here) for here in partitions]

@@ -99,7 +99,7 @@ def _member(identity: str, client: str, host: str, metadata: bytes, assignment: 
     partitions = assigned.assignment if assigned else ()
     return Member(
         id=identity,
-        name=URL(said.url).host or identity,
+        name=URL(said.url).name or identity,
         address=said.web,
         partitions={topic: frozenset(numbers) for topic, numbers in partitions},
     )

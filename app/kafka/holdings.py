@@ -10,7 +10,9 @@ from confluent_kafka import KafkaException
 
 from app.engine.work import TopicPartition
 from app.kafka.changelog import RestoreError
+from app.kafka.fence import Fence
 from app.kafka.runner import Runner
+from app.kafka.standby import Standbys
 from app.kafka.surroundings import ConsumerControl
 from app.kafka.transaction_error import NEVER, TransactionError
 
@@ -30,13 +32,18 @@ class Holdings:
         self,
         runner: Runner,
         consumer: ConsumerControl,
+        standbys: Standbys,
+        fence: Fence,
         on_fatal: Callable[[BaseException], Awaitable[None]],
     ) -> None:
         self._runner = runner
         self._consumer = consumer
+        self._standbys = standbys
+        self._fence = fence
         self._on_fatal = on_fatal
         self._assigned: dict[TopicPartition, int] = {}
         self._leaving: frozenset[TopicPartition] = frozenset()
+        self._standing_by: frozenset[TopicPartition] = frozenset()
         self._let_go = True
         self._held: dict[TopicPartition, int] = {}
         self._taking: set[TopicPartition] = set()
@@ -51,23 +58,25 @@ class Holdings:
         self,
         partitions: Collection[TopicPartition],
         leaving: Collection[TopicPartition],
+        standing_by: Collection[TopicPartition] = (),
         *,
         unbroken: bool,
     ) -> None:
         """The group has assigned these partitions, of which some are to be given up for others.
 
+        standing_by: others have these, and this worker is to have copies of their tables.
         unbroken: this worker has been a member throughout, so what it has been assigned before is still its own.
         """
         self._count += 1
         before = self._assigned if unbroken else {}
         self._assigned = {here: before.get(here, self._count) for here in partitions}
         self._leaving = frozenset(leaving)
+        self._standing_by = frozenset(standing_by)
         self._let_go = not leaving
         self._runner.assigned = True
         self._runner.publication.moved(self._gone())
         self._note()
         self._changed.set()
-        self._say_warm()
 
     async def release(self) -> None:
         """Give all partitions up: this worker stops before it joins the group again."""
@@ -99,11 +108,12 @@ class Holdings:
     async def _warm_up(self) -> None:
         await self._runner.warmed_up()
         self._note()
-        self._say_warm()
+        self.say_able()
 
-    def _say_warm(self) -> None:
-        """What others were to keep until this worker is warm can come now."""
-        if self._runner.warm and self._consumer.waiting():
+    def say_able(self) -> None:
+        """If what others keep until this worker can take it can come now, have the group assign anew."""
+        awaited = self._consumer.awaited()
+        if awaited and self._runner.warm and self._standbys.ready().issuperset(awaited):
             self._consumer.rejoin()
 
     async def _follow(self) -> None:
@@ -125,9 +135,13 @@ class Holdings:
             self._let_go = True
             log.info("partitions.let_go", partitions=len(self._leaving))
             await self._consumer.let_go(self._leaving)
-        if new := self._still(self._assigned.keys() - self._held.keys() - self._taking):
+        new = self._still(self._assigned.keys() - self._held.keys() - self._taking)
+        ours = self._assigned.keys() | self._held.keys() | self._taking
+        free = self._standbys.follow(self._standing_by - ours, ours)
+        self.say_able()
+        if new:
             self._taking.update(new)
-            task = asyncio.ensure_future(self._take(new))
+            task = asyncio.ensure_future(self._take(new, asyncio.wrap_future(free)))
             self._takers.add(task)
             task.add_done_callback(self._takers.discard)
         self._note()
@@ -157,10 +171,14 @@ class Holdings:
         else:
             self.settled.clear()
 
-    async def _take(self, wanted: dict[TopicPartition, int]) -> None:
-        """Take partitions over, however long that takes: the group may move on meanwhile."""
+    async def _take(self, wanted: dict[TopicPartition, int], free: Awaitable[None]) -> None:
+        """Take partitions over, however long that takes: the group may move on meanwhile.
+
+        free: when nobody else writes to what the store has of them.
+        """
         asked = set(wanted)
         try:
+            await free
             while wanted and not await self._take_once(wanted):
                 await asyncio.sleep(_TAKE_OVER_PAUSE_S)
                 wanted = self._wanted(wanted)
@@ -181,6 +199,7 @@ class Holdings:
         """Whether it is done. Not so while Kafka is away, or while the transaction of a killed worker is still open."""
         runner = self._runner
         try:
+            await self._fence.keep_out(self._consumer.departed())
             taken = await runner.take_over(list(wanted))
         except (TransactionError, RestoreError, KafkaException) as error:
             if isinstance(error, TransactionError) and error.code in NEVER:

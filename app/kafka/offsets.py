@@ -5,44 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.kafka.patience import patiently
 
+_REQUEST_TIMEOUT_S = 5.0
+
 
 class PartitionEnds:
-    """Asks the broker for the first and next offsets of partitions (blocks)."""
+    """Asks the cluster for the first and next offsets of partitions (blocks); one request for all of a broker."""
 
     def __init__(self, bootstrap_servers: str, app_id: str, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._options = {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": f"{app_id}-ends",
-            # committed or not: the answer to a read-committed consumer is the last stable offset
-            "isolation.level": "read_uncommitted",
-            "enable.auto.commit": False,
-        }
+        self._options = {"bootstrap.servers": bootstrap_servers, "client.id": f"{app_id}-ends"}
 
     def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset of the oldest record that is kept."""
-        return {here: ends[0] for here, ends in self._ask(partitions).items()}
+        return self._ask(partitions, OffsetSpec.earliest())
 
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset that the next record will have."""
-        return {here: ends[1] for here, ends in self._ask(partitions).items()}
+        return self._ask(partitions, OffsetSpec.latest())
 
-    def _ask(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+    def _ask(
+        self, partitions: Iterable[tuple[str, int]], spec: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
         wanted = list(partitions)
-        return (
-            patiently(partial(self._ask_once, wanted), timeout_s=self._timeout_s) if wanted else {}
-        )
+        if not wanted:
+            return {}
+        return patiently(partial(self._ask_once, wanted, spec), timeout_s=self._timeout_s)
 
-    def _ask_once(self, wanted: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
-        consumer = Consumer(self._options)  # a new one each time: it remembers what it did not find
-        try:
-            return {
-                here: consumer.get_watermark_offsets(TopicPartition(*here), timeout=5)
-                for here in wanted
-            }
-        finally:
-            consumer.close()
+    def _ask_once(
+        self, wanted: list[tuple[str, int]], spec: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
+        admin = AdminClient(self._options)  # a new one each time: it remembers what it did not find
+        answers = admin.list_offsets(
+            {TopicPartition(*here): spec for here in wanted},
+            # committed or not: else the answer is the last stable offset
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=_REQUEST_TIMEOUT_S,
+        )
+        return {(tp.topic, tp.partition): item.result().offset for tp, item in answers.items()}

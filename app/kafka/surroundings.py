@@ -19,12 +19,16 @@ class ConsumerControl(Protocol):
         """This worker's place in the group, in the generation of its last assignment."""
         ...
 
+    def departed(self) -> Collection[str]:
+        """The transactional ids of workers that have been in the group beside this one, and are not now."""
+        ...
+
     async def begin(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions, which have waited for their state, from these offsets on."""
         ...
 
-    def waiting(self) -> bool:
-        """Whether others keep partitions until this worker says, by joining again, that it is warm."""
+    def awaited(self) -> Collection[TopicPartition]:
+        """What others keep until this worker says, by joining again, that it can take it."""
         ...
 
     async def let_go(self, partitions: Collection[TopicPartition]) -> None:

@@ -41,7 +41,7 @@ class Takeover:
 
     def only(self, partitions: Collection[TopicPartition], processor: Processor) -> Takeover:
         """What is of some of the partitions alone."""
-        tables = set(_owned_tables(processor, partitions))
+        tables = set(tables_of(processor, partitions))
         return Takeover(
             {here: at for here, at in self.positions.items() if here in partitions},
             {key: item for key, item in self.tables.items() if key in tables},
@@ -68,7 +68,7 @@ def take_over(
     """
     started = time.monotonic()
     positions = {here: offset for here, (offset, _) in committed.items()}
-    owned = _owned_tables(processor, partitions)
+    owned = tables_of(processor, partitions)
     processor.refuse_new(owned)
     records = restore.run(owned)
     tables: dict[TopicPartition, TablePartition] = {}
@@ -106,9 +106,7 @@ def _tell_migrations(tables: Iterable[TablePartition]) -> None:
         )
 
 
-def _owned_tables(
-    processor: Processor, partitions: Collection[TopicPartition]
-) -> list[TopicPartition]:
+def tables_of(processor: Processor, partitions: Collection[TopicPartition]) -> list[TopicPartition]:
     """The (table, partition)s whose state belongs to these source partitions."""
     return [
         (table.name, number)

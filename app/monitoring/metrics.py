@@ -150,6 +150,13 @@ RESTORE_LEFT_SECONDS = Gauge(
     "not known yet.",
     unit="seconds",
 )
+STANDBY_LAG = Gauge(
+    "standby_lag_offsets",
+    "Changelog offsets that a copy of another worker's table partition is behind. Rising steadily: "
+    "the worker is too busy, or its disk too slow, to keep it up, and a take-over will take longer.",
+    unit="offsets",
+    labels=[TABLE, PARTITION],
+)
 REBALANCES = Counter(
     "rebalances",
     "Times that partitions were assigned. Rising without workers coming or going: heartbeats are "

@@ -140,7 +140,7 @@ class RocksDBStore:
         return entry and entry[0]
 
     def stale(self, table: str, partition: int) -> bool:
-        """Whether it was last written to more than `STALE_AFTER_S` ago, or before the machine's last start."""
+        """Whether it was all of the changelog more than `STALE_AFTER_S` ago, or before the machine's last start."""
         entry = self._entry(table, partition)
         if entry is None:
             return False
@@ -171,7 +171,7 @@ class RocksDBStore:
                 batch.put(prefix + _VALUE + key, value)
             if item.changelog_offset is not None:
                 now = self._now()
-                entry = _OFFSET.pack(item.changelog_offset, now.seconds, now.boot)
+                entry = _OFFSET.pack(item.changelog_offset, now.seconds - item.age_s, now.boot)
                 batch.put(prefix + _OFFSET_KEY, entry)
         with self._told():
             self._db.write(batch, None if settled else _unlogged())

@@ -23,9 +23,11 @@ EVERYTHING = {TP(topic, number) for topic in TOPICS for number in range(PARTITIO
 class Member:
     """One worker as the group knows it: it says what it is, and is told what it gets."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, replicas: int) -> None:
         self.name = name
         self.runner = SimpleNamespace(warm=True)
+        self.copies: set[TP] = set()
+        table = SimpleNamespace(name="user_totals", aligned=True, topic="sales")
         conf = SimpleNamespace(consumer_group_instance_id=name)
         tables = SimpleNamespace(data={}, changelog_topics=set())
         sensors = SimpleNamespace(
@@ -33,13 +35,16 @@ class Member:
         )
         app = SimpleNamespace(
             conf=conf,
+            settings=SimpleNamespace(standby_replicas=replicas),
             tables=tables,
             web_address="",
             runner=self.runner,
+            standbys=SimpleNamespace(ready=lambda: self.copies),
+            processor=SimpleNamespace(app_id="shop", tables={table.name: table}),
             tracer=None,
             sensors=sensors,
         )
-        self.assignor = Assignor(app, replicas=1)
+        self.assignor = Assignor(app)
         self.generation = -1
         self.held: set[TP] = set()
 
@@ -47,12 +52,13 @@ class Member:
 class Group:
     """The members, and the generations that they go through."""
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int = 1) -> None:
         self.generation = 0
+        self.replicas = replicas
         self.members: dict[str, Member] = {}
 
     def add(self, *names: str) -> list[Member]:
-        added = [Member(name) for name in names]
+        added = [Member(name, self.replicas) for name in names]
         self.members.update((member.name, member) for member in added)
         return added
 
@@ -89,35 +95,71 @@ class Group:
             member.assignor.let_go(member.assignor.leaving)
         return bool(asked)
 
+    def catch_up(self) -> bool:
+        """All copies get to the end; whether others have waited for that."""
+        for member in self.members.values():
+            member.copies = set(member.assignor.standing_by)
+        return any(
+            member.runner.warm and member.assignor.awaited for member in self.members.values()
+        )
+
     def settle(self) -> int:
-        """Rebalance until nobody has to let go; in how many generations."""
+        """Rebalance until nobody has to let go, or waits; in how many generations."""
         rounds = 1
         self.rebalance()
-        while self.let_go():
+        while self.let_go() | self.catch_up():
             self.rebalance()
             rounds += 1
-            assert rounds < 5, "it never settles"
+            assert rounds < 10, "it never settles"
         return rounds
 
     def sizes(self) -> list[int]:
         return sorted(len(member.held) for member in self.members.values())
 
 
-def test_partitions_move_in_two_rounds() -> None:
+def test_partitions_move_once_there_are_copies_of_their_tables() -> None:
     group = Group()
     group.add("a")
     assert group.settle() == 1
     group.add("b", "c")
     group.rebalance()
-    first = group.members["a"]
+    first, *others = group.members.values()
     assert len(first.held) == 24
-    assert len(first.assignor.leaving) == 16
-    stays = first.held - first.assignor.leaving
+    assert {tp.topic for tp in first.assignor.leaving} == {"by_country"}, "it has no tables"
+    moving = frozenset().union(*(member.assignor.awaited for member in others))
+    assert len(moving) == 8
+    assert group.let_go() and group.catch_up()
+    group.rebalance()
+    assert first.assignor.leaving == moving
+    stays = first.held - moving
     assert group.let_go()
     group.rebalance()
     assert not group.let_go()
     assert first.held == stays
     assert group.sizes() == [8, 8, 8]
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_what_a_dead_worker_had_goes_to_its_standbys(replicas: int) -> None:
+    """To all of them at once, and on from there if that is uneven."""
+    chance = random.Random(replicas)
+    group = Group(replicas)
+    group.add("a", "b", "c", "d")
+    group.settle()
+    for number in range(20):
+        group.catch_up()
+        dead = group.members.pop(chance.choice(sorted(group.members)))
+        before = {name: set(member.held) for name, member in group.members.items()}
+        copies = {name: set(member.copies) for name, member in group.members.items()}
+        group.rebalance()
+        for name, member in group.members.items():
+            taken = {tp for tp in member.held - before[name] if tp.topic == "sales"}
+            assert taken <= copies[name]
+        assert {tp for tp in dead.held if tp.topic == "sales"} <= set().union(*copies.values())
+        group.settle()
+        group.add(f"w{number}")
+        group.settle()
+        assert group.sizes() == [6, 6, 6, 6]
 
 
 def test_a_worker_that_is_not_warm_gets_nothing_that_others_have() -> None:
@@ -128,11 +170,11 @@ def test_a_worker_that_is_not_warm_gets_nothing_that_others_have() -> None:
     cold.runner.warm = False
     assert group.settle() == 1
     assert not cold.held
-    assert cold.assignor.waiting
+    assert cold.assignor.awaited
     cold.runner.warm = True
     assert group.settle() == 2
     assert group.sizes() == [12, 12]
-    assert not cold.assignor.waiting
+    assert not cold.assignor.awaited
 
 
 def test_a_worker_that_missed_a_generation_keeps_nothing_by_right() -> None:
@@ -151,7 +193,7 @@ def test_a_worker_that_missed_a_generation_keeps_nothing_by_right() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_any_coming_and_going_settles_evenly(seed: int) -> None:
     chance = random.Random(seed)
-    group = Group()
+    group = Group(replicas=seed % 3)
     group.add("w0")
     group.settle()
     for number in range(1, 30):

@@ -8,59 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from app.engine import names
 from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.store import STALE_AFTER_S
 from app.kafka import changelog as changelog_module
 from app.kafka.changelog import ChangelogRestore, RestoreError
-from app.kafka.topics import CHANGELOG_CONFIG
 from app.state.rocksdb_store import RocksDBStore
-from app.state.uptime import Uptime, uptime
+from tests.kafka.changelog import TABLE, Changelog, Clock, State, stored
 
 pytestmark = pytest.mark.kafka
-
-TABLE = "sales"
-State = dict[bytes, bytes]
-
-
-class Changelog:
-    """The changelog of a table of two partitions, and what it holds by a plain dict."""
-
-    def __init__(self, servers: str, app_id: str) -> None:
-        self.topic = names.changelog_topic(app_id, TABLE)
-        admin = AdminClient({"bootstrap.servers": servers})
-        made = admin.create_topics([NewTopic(self.topic, 2, 1, config=dict(CHANGELOG_CONFIG))])
-        made[self.topic].result()
-        self.producer = Producer({"bootstrap.servers": servers, "transactional.id": app_id})
-        self.producer.init_transactions()
-        self.state: tuple[State, State] = ({}, {})
-
-    def write(self, entries: list[tuple[int, bytes, bytes | None]], *, commit: bool = True) -> None:
-        """One transaction of (partition, key, value)s."""
-        self.producer.begin_transaction()
-        for partition, key, value in entries:
-            self.producer.produce(self.topic, value, key, partition=partition)
-            if commit and value is None:
-                self.state[partition].pop(key, None)
-            elif commit:
-                self.state[partition][key] = value
-        if commit:
-            self.producer.commit_transaction()
-        else:
-            self.producer.abort_transaction()
-
-
-class Clock:
-    """The uptime of a store's machine, which the test moves on."""
-
-    ahead_s = 0
-
-    def __call__(self) -> Uptime:
-        now = uptime()
-        return Uptime(now.boot, now.seconds + self.ahead_s)
 
 
 class Restore:
@@ -85,12 +41,7 @@ class Restore:
 
     def state(self) -> tuple[State, State]:
         """What the store holds now."""
-        found = []
-        for number in (0, 1):
-            keys = list(self.store.heads(TABLE, number))
-            values = self.store.read(TABLE, number, keys)
-            found.append(dict(zip(keys, values, strict=True)))
-        return found[0], found[1]
+        return stored(self.store)
 
 
 @pytest.fixture

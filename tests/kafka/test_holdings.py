@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from app.engine.work import TopicPartition
 from app.kafka import holdings
 from app.kafka.changelog import RestoreError
+from app.kafka.fence import Fence
 from app.kafka.holdings import Holdings
 
 A, B, C = (("sales", number) for number in range(3))
@@ -81,8 +83,39 @@ class FakeConsumer:
         self._log.append(("let go", *sorted(partitions)))
         self.told.set()
 
-    def waiting(self) -> bool:
-        return False
+    def awaited(self) -> Collection[TopicPartition]:
+        return ()
+
+    def departed(self) -> Collection[str]:
+        return ()
+
+
+class FakeStandbys:
+    """Notes what there are copies of; it is as it is told at once, or when the test says so."""
+
+    def __init__(self) -> None:
+        self.sources: frozenset[TopicPartition] = frozenset()
+        self.busy = False
+        self.asked: list[Future[None]] = []
+
+    def ready(self) -> frozenset[TopicPartition]:
+        return self.sources
+
+    def follow(
+        self, sources: Collection[TopicPartition], ours: Collection[TopicPartition]
+    ) -> Future[None]:
+        assert not set(sources) & set(ours)
+        self.sources = frozenset(sources)
+        done: Future[None] = Future()
+        self.asked.append(done)
+        if not self.busy:
+            self.free()
+        return done
+
+    def free(self) -> None:
+        for done in self.asked:
+            done.set_result(None)
+        self.asked.clear()
 
 
 @asynccontextmanager
@@ -94,7 +127,9 @@ async def following() -> AsyncIterator[SimpleNamespace]:
     async def fatal(error: BaseException) -> None:
         failures.append(error)
 
-    found = Holdings(runner, consumer, fatal)  # type: ignore[arg-type]
+    standbys = FakeStandbys()
+    fence = Fence("nowhere:1", 1)
+    found = Holdings(runner, consumer, standbys, fence, fatal)  # type: ignore[arg-type]
     task = asyncio.ensure_future(found.run())
 
     async def told() -> None:
@@ -106,7 +141,9 @@ async def following() -> AsyncIterator[SimpleNamespace]:
         async with asyncio.timeout(10):
             return await runner.asked.get()
 
-    yield SimpleNamespace(runner=runner, log=runner.log, it=found, told=told, asked=asked)
+    yield SimpleNamespace(
+        runner=runner, log=runner.log, it=found, told=told, asked=asked, standbys=standbys
+    )
     task.cancel()
     assert not failures
 
@@ -215,3 +252,27 @@ async def test_a_take_over_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> No
         restored.set_result(None)
         await group.told()
         assert group.log == [("add", A, B), ("begin", A, B)]
+
+
+async def test_there_are_copies_only_of_what_nobody_here_has() -> None:
+    """A table partition in the store has one writer."""
+    async with following() as group:
+        await hold(group, A, B)
+        group.it.follow([A, B], [B], [C], unbroken=True)
+        await group.told()
+        await asyncio.sleep(0)
+        assert group.standbys.sources == {C}
+        group.standbys.busy = True
+        group.it.follow([A, C], (), [B], unbroken=True)
+        await asyncio.sleep(0.01)
+        assert group.standbys.sources == {B}
+        assert group.runner.asked.empty(), "C is written to until the standbys let go of it"
+        group.standbys.free()
+        partitions, restored = await group.asked()
+        assert partitions == [C]
+        group.it.follow([A], (), [B, C], unbroken=True)
+        await asyncio.sleep(0.01)
+        assert group.standbys.sources == {B}, "C is being restored"
+        restored.set_result(None)
+        await asyncio.sleep(0.01)
+        assert group.standbys.sources == {B, C}

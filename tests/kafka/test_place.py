@@ -65,11 +65,16 @@ def test_a_worker_says_where_its_web_server_is() -> None:
     conf = SimpleNamespace(consumer_group_instance_id="shop-worker-0")
     tables = SimpleNamespace(data={}, changelog_topics=set())
     app = SimpleNamespace(
-        conf=conf, tables=tables, web_address="http://127.0.0.1:6067", runner=None
+        conf=conf,
+        settings=SimpleNamespace(standby_replicas=0),
+        tables=tables,
+        web_address="http://127.0.0.1:6067",
+        runner=None,
+        standbys=None,
     )
     said = Assignor(app).metadata({"sales"})
     assert Said.by(said.encode()) == Said(
-        "http://shop-worker-0", "http://127.0.0.1:6067", warm=False
+        "http://worker/shop-worker-0", "http://127.0.0.1:6067", warm=False
     )
     assert "shop-worker-0" in msgspec.json.decode(said.user_data)["url"]
     foreign = ConsumerProtocolMemberMetadata(0, ["sales"], b"\x00 something else")
