@@ -207,9 +207,12 @@ def test_stop_is_clean(own: Broker) -> None:
 
 
 def test_the_last_user_stops_it(tmp_path: Path) -> None:
-    first = ensure_broker(tmp_path, log=lambda _line: None)
-    second = ensure_broker(tmp_path, log=lambda _line: None)
+    """One of them was told that it is not for production."""
+    lines: list[str] = []
+    first = ensure_broker(tmp_path, log=lines.append)
+    second = ensure_broker(tmp_path, log=lines.append)
     assert (first.owned, second.owned) == (True, False)
+    assert sum("NOT FOR PRODUCTION" in line for line in lines) == 1
     first.close()
     first.close()
     assert broker_status(tmp_path).answers
@@ -237,15 +240,6 @@ def test_a_kept_one_stays_without_users(tmp_path: Path) -> None:
     assert broker_status(tmp_path).answers
     assert stop_broker(tmp_path)
     assert not (tmp_path / "broker/keep").exists()
-
-
-def test_says_that_it_is_not_for_production(tmp_path: Path) -> None:
-    lines: list[str] = []
-    with (
-        ensure_broker(tmp_path, log=lines.append),
-        ensure_broker(tmp_path, log=lines.append),
-    ):
-        assert sum("NOT FOR PRODUCTION" in line for line in lines) == 1
 
 
 def test_a_broken_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
