@@ -110,7 +110,7 @@ def test_three_workers_answer_for_each_other(group: Group) -> None:
     with writing(sales):
         job.wait_for_progress(group.workers[0])
         check_while_writing(group, (0, 1, 2))
-        keys = [row[0] for row in group.scan(0, "by_amount")[0][::25]]
+        keys = [row[0] for row in group.scan(0, "by_amount")[0][::40]]
         group.workers[2].kill()
         told_missing(group, (0, 1), keys)
         group.until_whole((0, 1))
