@@ -14,7 +14,6 @@ from benchmarks.workbench import Workbench
 WORKER = ("-m", "faust", "--quiet", "-A", "benchmarks.point_reads", "worker", "-l", "warn")
 _LAG_S_MAX = 6
 """Of events that are not counted when the reads are done."""
-_LEAD_S = 10  # the producer begins before the reads do, and ends after them
 
 
 def run_point_reads(bench: Workbench) -> dict[str, Any]:
@@ -40,7 +39,9 @@ def run_point_reads(bench: Workbench) -> dict[str, Any]:
         stall, found = Stall("the reads", SILENCE_S_MAX), {}
         with (
             bench.step("point reads", scale.reads_per_second * seconds) as step,
-            bench.child("reads-producer", [*send, str(seconds + _LEAD_S)]) as producer,
+            bench.child(
+                "reads-producer", [*send, str(seconds + scale.read_lead_seconds)]
+            ) as producer,
         ):
             for found in worker.reports(SILENCE_S_MAX):
                 if "reads" not in found:

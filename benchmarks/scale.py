@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Scale:
     """Events of each job, seconds of the latency run, and how often each is measured (0: not at this scale).
 
-    read_while_rate: events a second that come while keys are read, half of what the main job must do.
+    read_while_rate: events a second that come while keys are read, half of what the main job must do; they
+    begin before the reads do, and end after them, by read_lead_seconds in all.
 
     Rounds alternate (main job, peers, main job, ...), so that a ratio compares the same minutes of
     the machine.
@@ -30,6 +31,7 @@ class Scale:
     latency_warm_up_seconds: int
     reads_per_second: int
     read_while_rate: int
+    read_lead_seconds: int
     rounds: dict[str, int]
 
 
@@ -50,6 +52,7 @@ SCALES = {
         latency_warm_up_seconds=5,
         reads_per_second=5_000,
         read_while_rate=600_000,
+        read_lead_seconds=10,
         rounds={
             "main_job": 3,
             "stock_faust": 2,
@@ -79,6 +82,7 @@ SCALES = {
         latency_warm_up_seconds=5,
         reads_per_second=5_000,
         read_while_rate=600_000,
+        read_lead_seconds=10,
         rounds={
             "main_job": 2,
             "stock_faust": 1,
@@ -108,6 +112,7 @@ SCALES = {
         latency_warm_up_seconds=1,
         reads_per_second=100,
         read_while_rate=2_000,
+        read_lead_seconds=3,
         rounds={
             "main_job": 1,
             "stock_faust": 1,

@@ -20,6 +20,7 @@ from benchmarks.topics import Topics
 
 WRITE_SILENCE_S_MAX = 60.0
 COMPILE_SILENCE_S_MAX = 180.0
+_EVENTS_FOR_TWO_WRITERS = 1_000_000
 _COMPILE = "from app.codecs.json_columns import warm_up; warm_up()"
 
 
@@ -74,7 +75,7 @@ class Workbench:
             self._compiled = True
 
     def events_topic(self, workload: Workload | None = None) -> str:
-        """The topic with a workload's events (the main job's), written on first use by two processes."""
+        """The topic with a workload's events (the main job's), written on first use."""
         workload = workload or self.workload
         name = f"{self.prefix}.events-{workload.events}-{workload.keys}"
         if name not in self._written:
@@ -88,8 +89,9 @@ class Workbench:
         return name
 
     def write(self, topic: str, workload: Workload) -> None:
-        """Write a workload's events to a topic, by two processes."""
-        shares = [range(first, workload.partitions, 2) for first in (0, 1)]
+        """Write a workload's events to a topic; by two processes, if they are many."""
+        count = 2 if workload.events >= _EVENTS_FOR_TWO_WRITERS else 1
+        shares = [range(first, workload.partitions, count) for first in range(count)]
         with self.step("write events", workload.events) as step, ExitStack() as stack:
             size = [topic, str(workload.events), str(workload.keys)]
             writers = [

@@ -36,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture
+def full_faults(request: pytest.FixtureRequest) -> bool:
+    """Whether the faults come in their full form, which takes minutes."""
+    return bool(request.config.getoption("--faults"))
+
+
 @pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """An embedded broker with its data in the session's temporary folder."""
@@ -66,8 +72,14 @@ def chromium() -> str:
     return found
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests ask for the browser even when their own signature does not."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Browser tests ask for the browser even when their own signature does not.
+
+    Where several processes share the tests, those on a broker come first: they are long, and one alone at the
+    end would leave the other processes without work.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("kafka") is None)
     for item in items:
         if item.get_closest_marker("browser") and "chromium" not in item.fixturenames:
             item.fixturenames.insert(0, "chromium")

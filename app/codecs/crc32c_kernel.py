@@ -68,25 +68,40 @@ def _advance_tables(checksum: Any, word: Any) -> Any:
     )
 
 
-def _kernel(advance: Any) -> Any:
-    @kernel
-    def crc32c(buffer: Any, start: Any, end: Any, out: Any) -> None:
-        """uint32[n] checksums of the n ranges [start, end) of `buffer`, into `out`."""
-        base = np.int64(buffer.ctypes.data)
-        for i in range(start.shape[0]):
-            checksum = np.uint64(0xFFFFFFFF)
-            position = start[i]
-            while position + 8 <= end[i]:
-                checksum = advance(checksum, load_word(base + position))
-                position += 8
-            while position < end[i]:
-                low = (checksum ^ load_byte(base + position)) & np.uint64(0xFF)
-                checksum = (checksum >> np.uint64(8)) ^ np.uint64(TABLES[0, low])
-                position += 1
-            out[i] = np.uint32(checksum ^ np.uint64(0xFFFFFFFF))
-
-    return crc32c
+@part
+def _last_bytes(checksum: Any, address: Any, end: Any) -> Any:
+    """The checksum after fewer than eight bytes more, byte by byte."""
+    while address < end:
+        low = (checksum ^ load_byte(address)) & np.uint64(0xFF)
+        checksum = (checksum >> np.uint64(8)) ^ np.uint64(TABLES[0, low])
+        address += 1
+    return np.uint32(checksum ^ np.uint64(0xFFFFFFFF))
 
 
-crc32c_tables = _kernel(_advance_tables)
-crc32c = _kernel(_advance_instruction) if _has_instruction() else crc32c_tables
+@kernel
+def crc32c_tables(buffer: Any, start: Any, end: Any, out: Any) -> None:
+    """uint32[n] checksums of the n ranges [start, end) of `buffer`, into `out`."""
+    base = np.int64(buffer.ctypes.data)
+    for i in range(start.shape[0]):
+        checksum = np.uint64(0xFFFFFFFF)
+        position = start[i]
+        while position + 8 <= end[i]:
+            checksum = _advance_tables(checksum, load_word(base + position))
+            position += 8
+        out[i] = _last_bytes(checksum, base + position, base + end[i])
+
+
+@kernel
+def _crc32c_instruction(buffer: Any, start: Any, end: Any, out: Any) -> None:
+    """The same by the processor's instruction."""
+    base = np.int64(buffer.ctypes.data)
+    for i in range(start.shape[0]):
+        checksum = np.uint64(0xFFFFFFFF)
+        position = start[i]
+        while position + 8 <= end[i]:
+            checksum = _advance_instruction(checksum, load_word(base + position))
+            position += 8
+        out[i] = _last_bytes(checksum, base + position, base + end[i])
+
+
+crc32c = _crc32c_instruction if _has_instruction() else crc32c_tables

@@ -27,8 +27,10 @@ def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point on first use, or load it from numba's cache; it runs without the GIL.
 
     Numba notices a change of the function's own file only, so its name in the cache says what the
-    sources of all kernels were.
+    sources of all kernels were. It must not be a closure: numba would not find that in its cache again.
     """
+    if function.__closure__:
+        raise TypeError(f"kernel {function.__qualname__} is a closure")
     function.__qualname__ += f"_{_SOURCES}"
     compiled = njit(nogil=True, error_model="numpy")(function)
     # without a writable folder for the cache (see NUMBA_CACHE_DIR) every start compiles anew

@@ -94,7 +94,7 @@ class Publication:
     ) -> int:
         """Blocks. In a new generation, first make sure that what was kept through the rebalance is as it was left."""
         if membership.generation != self._generation:
-            self._publisher.check_unchanged(kept)
+            self._publisher.check_unchanged(kept, membership)
             self._generation = membership.generation
         offsets = self._publisher.publish(checkpoint, membership)
         writes = _store_writes(checkpoint, offsets)

@@ -145,10 +145,13 @@ class Publisher:
         )
         return committed
 
-    def check_unchanged(self, partitions: Iterable[tuple[str, int]]) -> None:
+    def check_unchanged(
+        self, partitions: Iterable[tuple[str, int]], membership: Membership
+    ) -> None:
         """Make sure that nobody else has committed any of these since this worker did, or took them over.
 
-        ChangedHandsError: somebody has. AbortedError: there was no answer.
+        ChangedHandsError: somebody has. ExpelledError: somebody has, and by right: this worker is no member of that
+        generation any more. AbortedError: there was no answer.
         """
         wanted = list(partitions)
         try:
@@ -160,9 +163,20 @@ class Publisher:
             item = found.get(here)
             now = None if item is None else (item[0], item[1].checkpoint)
             if now != self._known.get(here):
+                self._check_member(membership, here)
                 raise ChangedHandsError(
                     f"{here}: {now} is committed, not {self._known.get(here)}, although this worker has kept it"
                 )
+
+    def _check_member(self, membership: Membership, here: tuple[str, int]) -> None:
+        """Begin to commit something, never to end it: the group refuses who is no member. AbortedError."""
+        try:
+            self._open_producer.begin()
+            self._run(self._open_producer.send_offsets(membership, {here: (0, "")}))
+        except TransactionError as error:
+            raise self._aborted(error) from error
+        if not self._abort():
+            self._drop()
 
     def _fetch(self, partitions: Iterable[tuple[str, int]], *, wait: bool = True) -> Committed:
         found = self._run(self._open_producer.committed(self._app_id, partitions, wait=wait))

@@ -1,5 +1,6 @@
 """How kernels are compiled and cached."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,33 @@ def test_the_cache_knows_the_sources_of_all_kernels(monkeypatch: pytest.MonkeyPa
         return value + 1
 
     assert "feedbeef" in kernel(entry)._cache._impl.filename_base
+
+
+def test_a_second_process_compiles_nothing() -> None:
+    """Neither does it leave anything in the cache."""
+    code = "from app.codecs.json_columns import warm_up; warm_up()"
+    command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
+    subprocess.run(command, check=True, cwd=root)
+    said = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env={**os.environ, "NUMBA_DEBUG_CACHE": "1"},
+    ).stdout
+    assert "data loaded from" in said
+    assert "data saved to" not in said
+
+
+def test_a_closure_is_refused() -> None:
+    step = 1
+
+    def entry(value: int) -> int:
+        return value + step
+
+    with pytest.raises(TypeError, match="closure"):
+        kernel(entry)
 
 
 def test_read_only_is_a_contiguous_view() -> None:

@@ -5,12 +5,6 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.fixture
-def full_faults(request: pytest.FixtureRequest) -> bool:
-    """Whether the faults come in their full form, which takes minutes."""
-    return bool(request.config.getoption("--faults"))
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, without its fixtures, what runs in the full form only."""
     if not config.getoption("--faults"):

@@ -293,7 +293,7 @@ def running_group(
 
 @contextmanager
 def load(
-    group: Group, seed: int, events_per_s: int = 2000, sales: Sales | None = None
+    group: Group, seed: int, events_per_s: int = 1000, sales: Sales | None = None
 ) -> Iterator[Sales]:
     """Sales come in steadily, at first or again; the faults begin when all partitions are worked on."""
     sources = group.sources[:1]

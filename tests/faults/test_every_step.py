@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kafka
 def test_death_at_every_step(broker: str, tmp_path: Path, full_faults: bool) -> None:
     """With the data directory, and in the full form without it as well."""
     chance = random.Random(seed := new_seed())
-    steps = chance.sample(STEPS, len(STEPS) if full_faults else 3)
+    steps = chance.sample(STEPS, len(STEPS) if full_faults else 2)
     job, fuse = Job(broker, tmp_path), Fuse(tmp_path / "fuse")
     job.environment |= fuse.environment
     with job.worker("tests.faults.crashing_job") as item:

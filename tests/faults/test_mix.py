@@ -35,7 +35,7 @@ def test_a_random_mix(tmp_path: Path, full_faults: bool) -> None:
         poison = _Poison(broker.servers, group.sources[0])
         mix = Mix(group, broker, place, poison.write, seed=seed, folder=tmp_path)
         group.start()
-        with load(group, seed, 1000) as sales:
+        with load(group, seed) as sales:
             group.wait_until_ready()
             if full_faults:
                 mix.run(SECONDS)

@@ -22,7 +22,7 @@ def test_rebalances_and_recoveries_at_once(broker: str, tmp_path: Path, full_fau
     chance = random.Random(seed := new_seed())
     with running_group(broker, tmp_path, HEADRACE_LEAVE_ON_STOP="true") as group:
         with load(group, seed) as sales:
-            for _ in range(10 if full_faults else 2):
+            for _ in range(10 if full_faults else 1):
                 killed, leaving, _ = chance.sample(group.workers, 3)
                 group.kill(killed)
                 shutil.rmtree(group.state_of(killed))

@@ -35,7 +35,6 @@ class Job:
             "HEADRACE_APP_ID": self.app_id,
             "HEADRACE_DATA_DIR": str(self.data_dir),
             "HEADRACE_WEB_ENABLED": "false",
-            "HEADRACE_CHECKPOINT_INTERVAL_MS": "50",
         }
         self.cluster = Cluster(broker, self.app_id)
         self.log = folder / "worker.log"
@@ -65,7 +64,7 @@ class Job:
             if now is not None and before is not None and now > before:
                 return
             before = before if now is None else now
-            time.sleep(0.02)
+            time.sleep(0.05)
         raise AssertionError(f"no progress in {timeout_s} s:\n{item.log_tail()}")
 
     def _exists(self) -> bool:
@@ -154,16 +153,19 @@ def _sale(row: dict[str, object]) -> tuple[object, object]:
     return row["sequence"], row["amount"]
 
 
+EVENTS_PER_S = 1000
+
+
 @contextmanager
 def writing(sales: Sales) -> Iterator[None]:
-    """Sales are written in the background, a few thousand a second."""
+    """Sales are written in the background, EVENTS_PER_S."""
     stop = threading.Event()
 
     def write() -> None:
         while not stop.is_set():
-            sales.write(200)
+            sales.write(EVENTS_PER_S // 20)
             sales.flush()
-            stop.wait(0.01)
+            stop.wait(0.05)
 
     thread = threading.Thread(target=write)
     thread.start()

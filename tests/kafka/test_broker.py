@@ -130,17 +130,22 @@ def test_another_process_shares_it(embedded_broker: Broker) -> None:
 
 
 def test_two_that_start_at_once_share_one(tmp_path: Path) -> None:
+    """Killed, they leave nothing behind."""
     code = "print(broker.pid, broker.owned, flush=True); sys.stdin.read()"
     both = [in_another_process(code, tmp_path / "data") for _ in range(2)]
     try:
         lines = [process.stdout.readline().split() for process in both]
         assert lines[0][0] == lines[1][0]
         assert sorted(line[1] for line in lines) == ["False", "True"]
+        state = Folder(tmp_path / "data/broker").read_state()
+        assert state is not None
+        assert state.jvm is not None
     finally:
         for process in both:
             process.kill()
             process.communicate()
-    stop_broker(tmp_path / "data")
+    wait_until(lambda: not state.supervisor.alive(), 40)
+    assert not state.jvm.alive()
 
 
 def test_a_killed_one_comes_back_with_its_data(own: Broker, topic_name: Callable[..., str]) -> None:
@@ -190,11 +195,15 @@ def test_steps_around_a_port_in_use(tmp_path: Path, topic_name: Callable[..., st
             assert consume(second.bootstrap_servers, name, 1) == [b"kept"]
 
 
-def test_stop_is_clean(own: Broker) -> None:
+def test_a_kept_one_stays_without_users_until_it_is_stopped(own: Broker) -> None:
     state = own._folder.read_state()
     assert state is not None
     assert state.jvm is not None
+    own.keep()
+    own.close()
+    assert broker_status(folder(own)).answers
     assert stop_broker(folder(own))
+    assert not (folder(own) / "broker/keep").exists()
     assert not state.jvm.alive()
     assert not state.supervisor.alive()
     assert not broker_status(folder(own)).running
@@ -207,45 +216,17 @@ def test_stop_is_clean(own: Broker) -> None:
 
 
 def test_the_last_user_stops_it(tmp_path: Path) -> None:
-    first = ensure_broker(tmp_path, log=lambda _line: None)
-    second = ensure_broker(tmp_path, log=lambda _line: None)
+    """One of them was told that it is not for production."""
+    lines: list[str] = []
+    first = ensure_broker(tmp_path, log=lines.append)
+    second = ensure_broker(tmp_path, log=lines.append)
     assert (first.owned, second.owned) == (True, False)
+    assert sum("NOT FOR PRODUCTION" in line for line in lines) == 1
     first.close()
     first.close()
     assert broker_status(tmp_path).answers
     second.close()
     assert not broker_status(tmp_path).running
-
-
-def test_killed_users_leave_nothing_behind(tmp_path: Path) -> None:
-    user = in_another_process("print(flush=True); time.sleep(600)", tmp_path)
-    assert user.stdout is not None
-    user.stdout.readline()
-    state = Folder(tmp_path / "broker").read_state()
-    assert state is not None
-    assert state.jvm is not None
-    user.kill()
-    user.communicate()
-    wait_until(lambda: not state.supervisor.alive(), 40)
-    assert not state.jvm.alive()
-
-
-def test_a_kept_one_stays_without_users(tmp_path: Path) -> None:
-    broker = ensure_broker(tmp_path, log=lambda _line: None)
-    broker.keep()
-    broker.close()
-    assert broker_status(tmp_path).answers
-    assert stop_broker(tmp_path)
-    assert not (tmp_path / "broker/keep").exists()
-
-
-def test_says_that_it_is_not_for_production(tmp_path: Path) -> None:
-    lines: list[str] = []
-    with (
-        ensure_broker(tmp_path, log=lines.append),
-        ensure_broker(tmp_path, log=lines.append),
-    ):
-        assert sum("NOT FOR PRODUCTION" in line for line in lines) == 1
 
 
 def test_a_broken_start_shows_the_end_of_the_log(tmp_path: Path) -> None:

@@ -12,13 +12,16 @@ import pytest
 
 from app.kafka.broker import ensure_broker
 from tests.kafka.running_job import Job, writing
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
 def job(broker: str, tmp_path: Path) -> Job:
-    return Job(broker, tmp_path)
+    made = Job(broker, tmp_path)
+    made.environment["HEADRACE_CHECKPOINT_INTERVAL_MS"] = "50"  # so that a kill often hits one
+    return made
 
 
 def test_whole_job(job: Job) -> None:
@@ -29,16 +32,16 @@ def test_whole_job(job: Job) -> None:
         assert item.stop() == 0
 
 
-def test_killed_at_random_moments(job: Job) -> None:
-    """SIGKILL twelve times while a generator writes; then totals are equal and nothing came twice.
+def test_killed_at_random_moments(job: Job, full_faults: bool) -> None:
+    """SIGKILL again and again while a generator writes; then totals are equal and nothing came twice.
 
     After every second kill the data directory is gone, too.
     """
-    chance = random.Random(seed := _seed())
+    chance = random.Random(seed := new_seed())
     with job.worker() as item:
         sales = job.first_sales(item, seed)
         with writing(sales):
-            for number in range(12):
+            for number in range(12 if full_faults else 4):
                 job.wait_for_progress(item)
                 time.sleep(chance.uniform(0, 0.4))  # the moment is what is random
                 item.kill()
@@ -48,15 +51,15 @@ def test_killed_at_random_moments(job: Job) -> None:
         job.finish(item, sales)
 
 
-def test_broker_killed_under_load(tmp_path: Path) -> None:
+def test_broker_killed_under_load(tmp_path: Path, full_faults: bool) -> None:
     """The broker is killed and comes back with its data; the worker goes on by itself."""
-    chance = random.Random(seed := _seed())
+    chance = random.Random(seed := new_seed())
     with ensure_broker(tmp_path / "kafka") as broker:
         job = Job(broker.bootstrap_servers, tmp_path)
         with job.worker() as item:
             sales = job.first_sales(item, seed)
             with writing(sales):
-                for _ in range(3):
+                for _ in range(3 if full_faults else 1):
                     job.wait_for_progress(item)
                     time.sleep(chance.uniform(0, 0.4))
                     assert broker.pid is not None
@@ -66,15 +69,15 @@ def test_broker_killed_under_load(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_must_end_commits_nothing_behind_the_checkpoint_that_it_lost(
-    job: Job, tmp_path: Path
+    job: Job, tmp_path: Path, full_faults: bool
 ) -> None:
     """Its shutdown publishes nothing more: that would pass over the events of the lost checkpoint."""
     fuse = tmp_path / "fuse"
     job.environment["TEST_FUSE"] = str(fuse)
     with job.worker("tests.kafka.failing_job") as item:
-        sales = job.first_sales(item, seed=_seed())
+        sales = job.first_sales(item, seed=new_seed())
         with writing(sales):
-            for _ in range(3):
+            for _ in range(3 if full_faults else 1):
                 job.wait_for_progress(item)
                 fuse.touch()
                 assert item.process is not None
@@ -88,7 +91,7 @@ def test_a_worker_that_must_end_commits_nothing_behind_the_checkpoint_that_it_lo
 def test_comes_back_on_another_web_port(job: Job) -> None:
     """As when another process has taken the port: the group gives it the assignment that it had."""
     with job.worker() as item:
-        sales = job.first_sales(item, seed=_seed())
+        sales = job.first_sales(item, seed=new_seed())
         with writing(sales):
             job.wait_for_progress(item)
             item.kill()
@@ -96,9 +99,3 @@ def test_comes_back_on_another_web_port(job: Job) -> None:
             item.start()
             job.wait_for_progress(item)
         job.finish(item, sales)
-
-
-def _seed() -> int:
-    seed = random.randrange(1 << 30)
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
-    return seed

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -214,8 +215,10 @@ def test_doubt_outranks_a_refusal_and_a_bug_outranks_both() -> None:
     assert worst([refusal]) is refusal
 
 
-async def test_what_somebody_else_has_committed_is_noticed(broker: str, scene: Scene) -> None:
-    here = [(scene.source, 0)]
+async def test_what_somebody_else_has_committed_is_noticed(
+    broker: str, scene: Scene, epochs: bool
+) -> None:
+    here, check = [(scene.source, 0)], scene.publisher.check_unchanged
     other = Publisher(
         broker,
         app_id=scene.app,
@@ -225,12 +228,19 @@ async def test_what_somebody_else_has_committed_is_noticed(broker: str, scene: S
     try:
         async with member(broker, scene):
             await asyncio.to_thread(scene.publisher.committed, here)
-            await asyncio.to_thread(scene.publisher.check_unchanged, here)
+            await asyncio.to_thread(check, here, scene.membership)
             await scene.publish(b"mine")
-            await asyncio.to_thread(scene.publisher.check_unchanged, here)
+            await asyncio.to_thread(check, here, scene.membership)
             again = Checkpoint({here[0]: 1})  # of the same offset: only its name tells
             await asyncio.to_thread(other.publish, again, scene.membership)
             with pytest.raises(ChangedHandsError):
-                await asyncio.to_thread(scene.publisher.check_unchanged, here)
+                await asyncio.to_thread(check, here, scene.membership)
+            former = replace(scene.membership, generation=scene.membership.generation - 1)
+            nobody = replace(scene.membership, member="nobody")
+            for expelled in (former, nobody):  # it is others' by right
+                with pytest.raises(ExpelledError):
+                    await asyncio.to_thread(check, here, expelled)
+            with pytest.raises(ChangedHandsError):
+                await asyncio.to_thread(check, here, scene.membership)
     finally:
         await asyncio.to_thread(other.close)

@@ -44,13 +44,21 @@ def _refused(item: Worker, job: Job, message: str) -> None:
 
 
 def test_rebuilt_while_windows_are_open(broker: str, tmp_path: Path) -> None:
-    """After a kill, with partial aggregates on their way; and once more after the rebuild was killed itself."""
+    """After a kill, with partial aggregates on their way; and once more after the rebuild was killed itself.
+
+    While a worker runs it is refused.
+    """
     seed = new_seed()
     job = Job(broker, tmp_path)
     with job.worker() as item:
         sales = job.first_sales(item, seed)
         with writing(sales):
             job.wait_for_progress(item)
+            code, said, complained = _rebuilt(job, "user_totals")
+            assert code == 1, said
+            assert f"workers of '{job.app_id}' run" in complained
+            assert "stop all of them" in complained
+            assert complained.count("\n") == 1
             job.wait_for_progress(item)
             item.kill()
         process = _command(job, "country_totals")
@@ -77,7 +85,7 @@ def test_rebuilt_while_windows_are_open(broker: str, tmp_path: Path) -> None:
         job.finish(item, sales)
 
 
-def test_what_it_says_when_it_cannot(broker: str, tmp_path: Path) -> None:
+def test_what_it_says_before_there_is_anything(broker: str, tmp_path: Path) -> None:
     job = Job(broker, tmp_path)
     code, _, complained = _rebuilt(job, "nonsense")
     assert code == 2
@@ -91,15 +99,3 @@ def test_what_it_says_when_it_cannot(broker: str, tmp_path: Path) -> None:
     code, _, complained = _rebuilt(job, "user_totals")
     assert code == 1
     assert "has committed nothing" in complained
-    with job.worker() as item:
-        sales = job.first_sales(item, seed=1)
-        with writing(sales):
-            job.wait_for_progress(item)
-        code, said, complained = _rebuilt(job, "user_totals")
-        assert code == 1, said
-        assert f"workers of '{job.app_id}' run" in complained
-        assert "stop all of them" in complained
-        assert complained.count("\n") == 1
-        with writing(sales):
-            job.wait_for_progress(item)
-        job.finish(item, sales)

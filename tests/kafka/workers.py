@@ -95,6 +95,7 @@ class Cluster:
             "fetch.wait.max.ms": 20,
         }
         self._consumer = Consumer(self._options)
+        self._any_reader = Consumer({**self._options, "isolation.level": "read_uncommitted"})
 
     def partitions(self, topic: str) -> list[TopicPartition]:
         """The topic's partitions; empty when there is no such topic."""
@@ -115,9 +116,12 @@ class Cluster:
         return {answer.partition: max(answer.offset, 0) for answer in answers}
 
     def ends(self, topic: str) -> dict[int, int]:
-        """The next offset of each partition."""
+        """The next offset of each partition.
+
+        Not how far it can be read now: a broker answers a commit before it has written the markers.
+        """
         return {
-            tp.partition: self._consumer.get_watermark_offsets(tp, timeout=30)[1]
+            tp.partition: self._any_reader.get_watermark_offsets(tp, timeout=30)[1]
             for tp in self.partitions(topic)
         }
 
@@ -147,13 +151,15 @@ class Cluster:
         raise AssertionError(f"lag is still {lag} after {timeout_s} s:\n{worker.log_tail()}")
 
     def read(self, topic: str) -> list[Message]:
-        """All committed records of a topic."""
+        """All committed records of a topic, once every transaction has its marker."""
         consumer = Consumer({**self._options, "group.id": "read", "auto.offset.reset": "earliest"})
         starts = [TopicPartition(tp.topic, tp.partition, 0) for tp in self.partitions(topic)]
         consumer.assign(starts)
         ends = self.ends(topic)
         messages: list[Message] = []
+        deadline = time.monotonic() + 240
         while ends:
+            assert time.monotonic() < deadline, f"a transaction on {topic} stays open"
             for message in consumer.consume(10_000, 0.1):
                 if message.error() is None:
                     messages.append(message)
