@@ -20,6 +20,7 @@ COUNTS = {
     "json_depth_max",
     "polars_threads",
     "segments_per_window_max",
+    "standby_replicas",
     "topic_partitions",
     "topic_replication",
     "web_port",
