@@ -24,7 +24,7 @@ pytestmark = pytest.mark.kafka
 
 PARTITIONS = 12
 WAIT_S = 180
-KEYS = 40
+KEYS = 20
 """Of each table are read by key, from each worker: several of each partition."""
 
 
