@@ -31,7 +31,7 @@ def run_failover(bench: Workbench) -> dict[str, Any]:
     """Two workers share a table without windows, and one is killed while events come in; twice, at first with standbys.
 
     takeover_s: from the moment when the group has given its partitions to the other one until that has committed
-    all of them anew. noticed_s: from the kill to that moment; most of it is the session timeout, at its default.
+    all of them anew. noticed_s: from the kill to that moment; most of it is the session timeout.
     kill_to_commit_s: both together.
     """
     bench.compile_kernels()
@@ -97,7 +97,13 @@ class Trickle:
 def _run(
     bench: Workbench, topic: str, workload: Workload, trickle: Trickle, replicas: int
 ) -> dict[str, Any]:
-    settings = {"BENCH_TOPIC": topic, "HEADRACE_STANDBY_REPLICAS": str(replicas)}
+    session_ms = bench.scale.failover_session_ms
+    settings = {
+        "BENCH_TOPIC": topic,
+        "HEADRACE_STANDBY_REPLICAS": str(replicas),
+        "HEADRACE_SESSION_TIMEOUT_MS": str(session_ms),
+        "HEADRACE_HEARTBEAT_INTERVAL_MS": str(session_ms // 6),
+    }
     label = f"failover, {replicas} standby" + "s" * (replicas != 1)
     with ExitStack() as stack, bench.step(label, 4) as step:
         killed = stack.enter_context(_worker(bench, KILLED, settings))

@@ -26,6 +26,7 @@ class Scale:
     restore_keys: int
     failover_events: int
     failover_keys: int
+    failover_session_ms: int
     latency_rate: int
     latency_seconds: int
     latency_warm_up_seconds: int
@@ -47,6 +48,7 @@ SCALES = {
         restore_keys=10_000_000,
         failover_events=6_000_000,
         failover_keys=2_000_000,
+        failover_session_ms=6000,
         latency_rate=100_000,
         latency_seconds=30,
         latency_warm_up_seconds=5,
@@ -77,6 +79,7 @@ SCALES = {
         restore_keys=1_000_000,
         failover_events=2_000_000,
         failover_keys=1_000_000,
+        failover_session_ms=6000,
         latency_rate=100_000,
         latency_seconds=10,
         latency_warm_up_seconds=5,
@@ -107,6 +110,7 @@ SCALES = {
         restore_keys=4_000,
         failover_events=20_000,
         failover_keys=4_000,
+        failover_session_ms=1500,
         latency_rate=2_000,
         latency_seconds=2,
         latency_warm_up_seconds=1,
