@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--faults",
         action="store_true",
-        help="let the tests of faults (tests/faults: workers and brokers that are killed, stopped or "
+        help="let the tests of faults (workers and brokers that are killed, stopped or "
         "cut off) run in their full form, which takes much longer",
     )
     options, pytest_arguments = parser.parse_known_args(arguments)

@@ -12,7 +12,9 @@ So does a worker that has ordinary Faust topics: their agents know no other way.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import aiokafka.consumer.consumer as consumer
@@ -26,6 +28,8 @@ from app.kafka.faust_assignor import Assignor
 from app.kafka.leave_group import LeaveGroupOfStaticMember
 
 log = structlog.get_logger(__name__)
+
+_ASK_AGAIN_S = 0.1
 
 
 def now() -> float:
@@ -59,6 +63,8 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         heard = bool(await super()._do_heartbeat())
         if heard:
             self.heard_at = sent_at
+        if self._group_subscription is not None and self._unknown(self._group_subscription):
+            self._client.force_metadata_update()  # once they are known, aiokafka has the group assign anew
         return heard
 
     def _start_heartbeat_task(self) -> None:
@@ -90,7 +96,22 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
     async def _perform_assignment(self, response: Any) -> Any:
         if self._assignor:
             self._assignor.form(self.generation)
+            await self._find_topics()
         return await super()._perform_assignment(response)
+
+    async def _find_topics(self) -> None:
+        """A broker that has just come back may know no topics yet; by that, nobody would be given anything of them.
+
+        They are waited for as long as the group waits for its leader; after that, each heartbeat asks.
+        """
+        deadline = now() + self._session_timeout_ms / 2000
+        while (unknown := self._unknown(self._subscription.topics)) and now() < deadline:
+            log.warning("topics.unknown", topics=", ".join(sorted(unknown)))
+            await self._client.force_metadata_update()
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+    def _unknown(self, topics: Iterable[str]) -> list[str]:
+        return [topic for topic in topics if not self._cluster.partitions_for_topic(topic)]
 
     async def _on_join_complete(
         self, generation: int, member_id: str, protocol: str, member_assignment_bytes: bytes

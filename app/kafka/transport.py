@@ -206,11 +206,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def last_answer_ms(self, tp: TP) -> int | None:
         """When (monotonic clock, ms) the broker last answered a fetch of the partition; None: not yet."""
         # not by `last_poll_timestamp`: it fails for a partition that is given up at this very moment
-        subscription = self._ensure_consumer()._subscription.subscription
-        assignment = None if subscription is None else subscription.assignment
-        state = None if assignment is None else assignment.state_value(tp)
+        state = self._state(tp)
         time_ms: int | None = None if state is None else state.timestamp
         return time_ms
+
+    def _state(self, tp: TP) -> Any:
+        """What aiokafka knows of a partition; None: it is not this worker's now."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return None if assignment is None else assignment.state_value(tp)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust looks for stalls every few seconds, and the consumer ended if a partition came or went meanwhile.
+
+        Columnar partitions are the watchdog's.
+        """
+        if tp.topic not in columnar and (state := self._state(tp)) and state.has_valid_position:
+            super().verify_event_path(now, tp)
 
     def last_stable_offset(self, tp: TP) -> int | None:
         """The offset up to which committed records can be read; None before the first fetch."""

@@ -1,0 +1,70 @@
+"""A broker that has just come back may not know its topics for a while: the leader of the group asks again."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+
+from app.kafka import cooperative
+from app.kafka.cooperative import Coordinator
+from app.kafka.faust_assignor import Assignor
+
+
+class Cluster:
+    """Says that there are no topics, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def partitions_for_topic(self, _topic: str) -> set[int]:
+        return set() if self.left else {0, 1}
+
+    def force_metadata_update(self) -> asyncio.Future[bool]:
+        self.left -= 1
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer.set_result(True)
+        return answer
+
+
+def leader(cluster: Cluster, session_timeout_ms: int) -> Coordinator:
+    made = Coordinator.__new__(Coordinator)
+    assignor = Assignor.__new__(Assignor)
+    made._assignors = [assignor]
+    made._subscription = SimpleNamespace(topics={"sales"})
+    made._group_subscription = {"sales"}
+    made._session_timeout_ms = session_timeout_ms
+    made._client = made._cluster = cluster
+    made.generation = 3
+    return made
+
+
+async def test_nothing_is_assigned_before_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(3)
+    monkeypatch.setattr(cooperative, "_ASK_AGAIN_S", 0)
+
+    async def perform(coordinator: Any, _: Any) -> int:
+        return len(coordinator._cluster.partitions_for_topic("sales"))
+
+    monkeypatch.setattr(GroupCoordinator, "_perform_assignment", perform)
+    assert await leader(cluster, 10_000)._perform_assignment(None) == 2
+    assert await leader(Cluster(1), 0)._perform_assignment(None) == 0
+
+
+async def test_later_each_heartbeat_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def beat(_: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", beat)
+    cluster = Cluster(2)
+    coordinator = leader(cluster, 0)
+    for left in (1, 0, 0):
+        await coordinator._do_heartbeat()
+        assert cluster.left == left
+    cluster.left = 1
+    coordinator._group_subscription = None  # another one leads the group
+    await coordinator._do_heartbeat()
+    assert cluster.left == 1
