@@ -112,12 +112,17 @@ class ChangelogRestore:
                         )
                     continue
                 here = (tables[message.topic()], message.partition())
+                if here not in ends:
+                    continue
                 write = pending.setdefault(here, StoreWrite(*here))
                 if is_end(message):
-                    if message.offset() >= ends.get(here, 0):
+                    if message.offset() >= ends[here]:
                         write.changelog_offset = message.offset()
                         self._progress.advance(*here, message.offset(), 0)
-                        ends.pop(here, None)
+                        del ends[here]
+                        # others may go on writing there, which is no progress
+                        done = TopicPartition(message.topic(), message.partition())
+                        consumer.incremental_unassign([done])
                     continue
                 progress_at = time.monotonic()
                 count += 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.store import STALE_AFTER_S
@@ -113,3 +115,36 @@ def test_an_open_transaction_is_waited_for_and_told(changelog: Changelog, restor
     changelog.producer.commit_transaction()
     restore.run()
     assert restore.state() == ({b"a": b"2"}, {})
+
+
+def test_what_others_go_on_writing_is_no_progress(
+    broker: str, changelog: Changelog, restore: Restore
+) -> None:
+    """A partition whose end is not reached is told of, however busy another one is that has been read."""
+    changelog.write([(0, b"a", b"1"), (1, b"b", b"1")])
+    changelog.producer.begin_transaction()
+    changelog.producer.produce(changelog.topic, b"2", b"a", partition=0)
+    changelog.producer.flush()
+    over = threading.Event()
+
+    def write() -> None:
+        producer = Producer({"bootstrap.servers": broker})
+        while not over.wait(0.1):
+            producer.produce(changelog.topic, b"1", b"b", partition=1)
+            producer.flush()
+
+    writer, end = threading.Thread(target=write), threading.Timer(20, over.set)
+    writer.start()
+    end.start()
+    try:
+        with pytest.raises(RestoreError, match="stays open"):
+            restore.run()
+        assert not over.is_set()
+    finally:
+        end.cancel()
+        over.set()
+        writer.join()
+    assert restore.state() == ({}, {})
+    changelog.producer.commit_transaction()
+    restore.run()
+    assert restore.state() == ({b"a": b"2"}, {b"b": b"1"})
