@@ -45,6 +45,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
     """Whether the partitions that this assignment has in common with the one before have been held throughout."""
     _joined = -1
     _stopped = False
+    _grown: dict[str, int] | None = None
 
     @property
     def _assignor(self) -> Assignor | None:
@@ -65,7 +66,25 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
             self.heard_at = sent_at
         if self._group_subscription is not None and self._unknown(self._group_subscription):
             self._client.force_metadata_update()  # once they are known, aiokafka has the group assign anew
+        if self._assignor and self.generation >= 0:
+            self._look_for_growth(self._assignor)
         return heard
+
+    def _look_for_growth(self, assignor: Assignor) -> None:
+        """Have the group assign anew if a topic has partitions that nobody has been given.
+
+        aiokafka does so only in the member that has assigned them; one that was restarted, and came back to its
+        place, is not told that it leads the group, and what it has been given is of before.
+        """
+        counts = {
+            topic: len(self._cluster.partitions_for_topic(topic) or ())
+            for topic in self._subscription.topics & columnar
+        }
+        grown = {topic: count for topic, count in counts.items() if count > assignor.given(topic)}
+        if grown and grown != self._grown:
+            log.info("topics.grown", partitions=grown)
+            self.request_rejoin()
+        self._grown = grown
 
     def _start_heartbeat_task(self) -> None:
         self.heard_at = now()

@@ -106,6 +106,10 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
         standbys = self.assigned_standbys() if self.app.settings.standby_replicas else set()
         self.standing_by = frozenset(standbys | set(_partitions(told.coming)))
 
+    def given(self, topic: str) -> int:
+        """How many partitions of a topic the members of the group have in all."""
+        return sum(len(of.get(topic, ())) for of in self.external_topic_distribution.values())
+
     def form(self, generation: int) -> None:
         """This worker leads the group, and is about to assign its partitions in this generation."""
         self._forming = generation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import syslog
 from collections.abc import Iterable
 from functools import partial
 
@@ -18,7 +19,11 @@ class PartitionEnds:
 
     def __init__(self, bootstrap_servers: str, app_id: str, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._options = {"bootstrap.servers": bootstrap_servers, "client.id": f"{app_id}-ends"}
+        self._options = {
+            "bootstrap.servers": bootstrap_servers,
+            "client.id": f"{app_id}-ends",
+            "log_level": syslog.LOG_WARNING,  # a client that lives for one request tells of its end
+        }
 
     def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset of the oldest record that is kept."""

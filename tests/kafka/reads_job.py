@@ -43,4 +43,10 @@ async def scan(web, request, name):
     return web.json({"rows": rows, "missing": missing})
 
 
+@app.page("/here/{name}")
+async def here(web, request, name):
+    """How many partitions of a table this worker has."""
+    return web.json({"partitions": len(app.reader.partitions(name))})
+
+
 app.load([Sale])

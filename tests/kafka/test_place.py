@@ -35,6 +35,7 @@ async def test_a_place_holds_for_a_session_after_the_last_heartbeat_that_was_hea
     coordinator = Coordinator.__new__(Coordinator)
     coordinator.generation = 5
     coordinator._group_subscription = None  # another one leads the group
+    coordinator._assignors = [None]
     thread = transport.ConsumerThread.__new__(transport.ConsumerThread)
     thread._consumer = SimpleNamespace(_coordinator=coordinator)
     conf = SimpleNamespace(broker_session_timeout=6.0)

@@ -67,9 +67,18 @@ class Group:
         return body["rows"], body["missing"]
 
     def until_whole(self, numbers: tuple[int, ...]) -> None:
-        """Wait until none of them misses anything."""
+        """Wait until none of them misses anything, and all partitions are where they are to stay.
+
+        A worker that has come back makes copies first; while its partitions then come to it, they are missing.
+        """
+        for number in numbers:
+            self.until(number, "share", lambda n=number: self.has_its_share(n, len(numbers)))
         for number in numbers:
             self.until(number, "whole", lambda n=number: not self.scan(n, "by_amount")[1])
+
+    def has_its_share(self, number: int, workers: int) -> bool:
+        """Whether a worker has as many partitions of a table as each of so many is to have."""
+        return bool(self.ask(number, "/here/by_amount")[1]["partitions"] == PARTITIONS // workers)
 
     def until(self, number: int, what: str, holds: Callable[[], bool]) -> None:
         """Wait for something that a worker shows."""
@@ -167,6 +176,7 @@ def test_a_worker_that_was_stopped_does_not_answer_from_the_past(group: Group) -
         if not missing:
             break
         assert time.monotonic() < deadline, group.workers[2].log_tail()
+    group.until_whole((0, 1, 2))
     check_model(group, (0, 1, 2))
 
 

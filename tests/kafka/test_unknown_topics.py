@@ -33,6 +33,7 @@ class Cluster:
 def leader(cluster: Cluster, session_timeout_ms: int) -> Coordinator:
     made = Coordinator.__new__(Coordinator)
     assignor = Assignor.__new__(Assignor)
+    assignor._external_topic_distribution = {"one": {"sales": [0]}, "other": {"sales": [1]}}
     made._assignors = [assignor]
     made._subscription = SimpleNamespace(topics={"sales"})
     made._group_subscription = {"sales"}
@@ -68,3 +69,25 @@ async def test_later_each_heartbeat_asks(monkeypatch: pytest.MonkeyPatch) -> Non
     coordinator._group_subscription = None  # another one leads the group
     await coordinator._do_heartbeat()
     assert cluster.left == 1
+
+
+async def test_any_member_sees_that_a_topic_has_grown_and_asks_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one does that was restarted within the session timeout: it is not told that it leads the group."""
+
+    async def beat(_: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", beat)
+    monkeypatch.setattr(cooperative, "columnar", {"sales"})
+    coordinator = leader(Cluster(0), 0)
+    coordinator._group_subscription = None
+    asked: list[int] = []
+    monkeypatch.setattr(coordinator, "request_rejoin", lambda: asked.append(1))
+    await coordinator._do_heartbeat()
+    assert not asked
+    coordinator._assignors[0]._external_topic_distribution = {"one": {"sales": [0]}}
+    for _ in range(3):
+        await coordinator._do_heartbeat()
+    assert len(asked) == 1
