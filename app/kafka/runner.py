@@ -21,12 +21,12 @@ from app.engine.agent import AgentRunner
 from app.engine.processor import Processor
 from app.engine.store import Store
 from app.engine.work import TopicPartition
-from app.kafka.changelog import ChangelogRestore
+from app.kafka.changelog import ChangelogRestore, RestoreError
 from app.kafka.checkpoints import Checkpoints
 from app.kafka.publisher import Committed, Publisher
 from app.kafka.pump import Pump
 from app.kafka.surroundings import ConsumerControl, Observer, Pace
-from app.kafka.takeover import FirstOffsets, Takeover, take_over
+from app.kafka.takeover import FirstOffsets, StateAheadError, Takeover, take_over
 from app.kafka.transaction_error import LATER, TransactionError
 
 log = structlog.get_logger(__name__)
@@ -133,9 +133,15 @@ class Runner:
         # before the kernels are compiled there is no progress, and none is expected
         await self.warmed_up()
         committed = await self._stable_offsets(partitions)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._restore_thread, partial(self._take_over, partitions, committed)
-        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._restore_thread, partial(self._take_over, partitions, committed)
+            )
+        except StateAheadError as error:
+            if await self._stable_offsets(partitions) == committed:
+                raise
+            # it was slow, and is not this worker's any more, or not by what was read first
+            raise RestoreError("another worker has committed meanwhile") from error
 
     async def _stable_offsets(self, partitions: Collection[TopicPartition]) -> Committed:
         """The committed offsets, once no open transaction can change them; checkpoints go on between two looks.
