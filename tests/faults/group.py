@@ -133,15 +133,17 @@ class Group(Job):
         self, item: Worker, event: str, since: int | None = None, timeout_s: float = _PATIENCE_S
     ) -> None:
         """Wait until a worker has logged an event since its last start, or since its log had this size."""
-        start = self._log_starts[item] if since is None else since
-        wanted = f'"event": "{event}"'.encode()
+        self.wait(
+            lambda: self.has_logged(item, event, since),
+            timeout_s,
+            f"a worker has not logged {event}",
+        )
 
-        def logged() -> bool:
-            with item.log_path.open("rb") as log:
-                log.seek(start)
-                return wanted in log.read()
-
-        self.wait(logged, timeout_s, f"a worker has not logged {event}")
+    def has_logged(self, item: Worker, event: str, since: int | None = None) -> bool:
+        """Whether it has, since its last start, or since its log had this size."""
+        with item.log_path.open("rb") as log:
+            log.seek(self._log_starts[item] if since is None else since)
+            return f'"event": "{event}"'.encode() in log.read()
 
     def wait_until_ready(self, *workers: Worker) -> None:
         """Wait until these workers, or all that run, have told that they are ready."""

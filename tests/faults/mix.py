@@ -19,6 +19,7 @@ from tests.kafka.workers import Worker
 _TIMEOUTS_S = (SESSION_TIMEOUT_MS + TRANSACTION_TIMEOUT_MS) / 1000
 _PAUSE_S_MAX = 3.0
 _BROKER_S_MAX = 5.0
+_READY_S_MAX = 240.0
 _TOGETHER = 6
 """So many faults, then all is mended and every partition must get further."""
 
@@ -84,10 +85,17 @@ class Mix:
         self.mend_all()
 
     def mend_all(self) -> None:
-        """No fault lasts any longer: first there is a broker, then workers."""
+        """No fault lasts any longer: first there is a broker, then workers, all of which get ready."""
         for victim in sorted(self._lasting, key=lambda victim: victim is not self._broker):
             self._mend(victim)
-        self._supervise()
+        deadline = time.monotonic() + _READY_S_MAX
+        while not all(self._is_ready(item) for item in self._group.workers):
+            assert time.monotonic() < deadline, self._group.log_tail()
+            self._supervise()
+            time.sleep(0.05)
+
+    def _is_ready(self, item: Worker) -> bool:
+        return item.running and self._group.has_logged(item, "worker.ready")
 
     @property
     def _kinds(self) -> Sequence[Callable[[Worker, float], None]]:
