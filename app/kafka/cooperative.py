@@ -13,6 +13,7 @@ So does a worker that has ordinary Faust topics: their agents know no other way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -58,6 +59,17 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         """Whether this member can go on while it joins again."""
         topics = self._subscription.topics
         return bool(self._assignor and self.generation >= 0 and topics <= columnar)
+
+    async def ensure_coordinator_known(self) -> None:
+        """Wait until the group's coordinator is known, and first for a broker that names itself.
+
+        One that has just come back may name no brokers at all, and aiokafka's search would end for good.
+        """
+        while self._client.get_random_node() is None and not self._closing.done():
+            await asyncio.sleep(_ASK_AGAIN_S)
+            with contextlib.suppress(KafkaError):
+                await self._client.bootstrap()
+        await super().ensure_coordinator_known()
 
     async def _do_heartbeat(self) -> bool:
         sent_at = now()  # the group counts from what it has heard last

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaConnectionError
 
 from app.kafka import cooperative
 from app.kafka.cooperative import Coordinator
@@ -91,3 +92,31 @@ async def test_any_member_sees_that_a_topic_has_grown_and_asks_once(
     for _ in range(3):
         await coordinator._do_heartbeat()
     assert len(asked) == 1
+
+
+async def test_a_coordinator_is_looked_for_once_a_broker_names_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Client:
+        """Its first answers name no broker, or do not come."""
+
+        answers = 0
+
+        def get_random_node(self) -> int | None:
+            return 1 if self.answers >= 3 else None
+
+        async def bootstrap(self) -> None:
+            self.answers += 1
+            if self.answers == 2:
+                raise KafkaConnectionError
+
+    async def known(coordinator: Any) -> None:
+        assert coordinator._client.get_random_node() is not None, "aiokafka would give up for good"
+
+    monkeypatch.setattr(cooperative, "_ASK_AGAIN_S", 0)
+    monkeypatch.setattr(GroupCoordinator, "ensure_coordinator_known", known)
+    coordinator = Coordinator.__new__(Coordinator)
+    coordinator._client = Client()
+    coordinator._closing = asyncio.get_running_loop().create_future()
+    await coordinator.ensure_coordinator_known()
+    assert coordinator._client.answers == 3
