@@ -370,7 +370,7 @@ def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
         env={**outside, "HEADRACE_BROKER": broker, "HEADRACE_DATA_DIR": str(tmp_path / "data")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
