@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -26,7 +27,9 @@ from app.engine.store import MissingSegmentError, Store
 from app.engine.table import WINDOW_END, WINDOW_START, Table
 from app.engine.table_partition import TablePartition
 
-_ATTEMPTS = 20
+_ATTEMPTS = 50
+_WAIT_S_MAX = 0.2
+"""For a checkpoint that has replaced a segment to become the state, in an event loop that may be busy."""
 _SLICE_BYTES = 4 << 20
 _SLICE_ROWS = 50_000
 
@@ -56,6 +59,8 @@ class CommittedReader:
         self._cache = SegmentCache(cache_bytes_max)
         self._versions = dict.fromkeys(processor.tables, 0)
         self._changes = asyncio.Condition()
+        self._published = 0
+        self._publishing = threading.Condition()
         self._tasks: set[asyncio.Future[None]] = set()
         self.local = LocalAnswers(self, ThreadPoolExecutor(1, "headrace-reads"))
         for table in processor.tables.values():
@@ -217,10 +222,13 @@ class CommittedReader:
     ) -> list[pl.DataFrame]:
         """Read from a partition; again when a checkpoint has just replaced what was to be read."""
         for _ in range(_ATTEMPTS):
+            before = self._published
             try:
                 return read(self._here(table, partition))
             except MissingSegmentError:
-                continue
+                # the store has the next checkpoint, which is the state only when the event loop has come to it
+                with self._publishing:
+                    self._publishing.wait_for(lambda n=before: self._published != n, _WAIT_S_MAX)  # type: ignore[misc]
         raise MissingSegmentError(
             f"table {table!r}, partition {partition}: its segments change too fast to be read"
         )
@@ -247,6 +255,9 @@ class CommittedReader:
 
     def published(self, checkpoint: Checkpoint) -> None:
         """A checkpoint has become the state: wake those who wait for its tables."""
+        with self._publishing:
+            self._published += 1
+            self._publishing.notify_all()
         self._changed({change.table.name for change in checkpoint.changes})
 
     def reassigned(self) -> None:

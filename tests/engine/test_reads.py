@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -10,9 +11,11 @@ import polars as pl
 import pytest
 
 from app.engine.aggregates import count, latest, total
+from app.engine.checkpoint import Checkpoint
 from app.engine.question import Question, Rows
 from app.engine.reads import TableKeyError
 from app.engine.stacks import Sizes
+from app.engine.store import MissingSegmentError
 from app.engine.table import Table, TableNotRunningError
 from app.engine.windows import tumbling
 from tests.engine.sales import Sale
@@ -124,6 +127,30 @@ async def test_reading_while_segments_are_replaced() -> None:
     seen = await looking
     assert list(seen) == sorted(seen), "a reader saw a checkpoint and then an earlier one"
     assert (await table.get(("region 0", True)))["sales"].to_list() == [60 + 7]
+    await asyncio.to_thread(bench.close)
+
+
+async def test_a_read_waits_for_a_checkpoint_that_is_only_in_the_store_yet() -> None:
+    """However long the event loop takes to make it the state."""
+    table = lifetime()
+    bench = await asyncio.to_thread(bench_of, table)
+    reader, store = bench.worker.reader, bench.store
+    read, refused = store.read, threading.Event()
+
+    def replaced(name: str, partition: int, keys: Sequence[bytes]) -> list[bytes]:
+        if not refused.is_set():
+            refused.set()
+            raise MissingSegmentError("replaced")
+        if not reader._published:
+            raise MissingSegmentError("replaced")
+        return read(name, partition, keys)
+
+    store.read = replaced  # type: ignore[method-assign]
+    reader._published = 0
+    asked = asyncio.ensure_future(table.get(("region 0", True)))
+    await asyncio.to_thread(refused.wait)
+    reader.published(Checkpoint({}))
+    assert len(await asked) == 1
     await asyncio.to_thread(bench.close)
 
 
