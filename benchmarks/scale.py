@@ -96,7 +96,7 @@ SCALES = {
             "point_reads": 0,
             "scale_out": 0,
             "restore": 1,
-            "failover": 1,
+            "failover": 0,
         },
     ),
     "tiny": Scale(  # proves that everything works together; its figures mean nothing

@@ -58,7 +58,7 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     @property
     def _url(self) -> URL:
         # behind the host, which knows no upper case
-        return URL(f"http://worker/{self.app.conf.consumer_group_instance_id}")
+        return URL(f"http://member/{self.app.conf.consumer_group_instance_id}")
 
     @property
     def leaves_on_stop(self) -> bool:

@@ -76,7 +76,7 @@ def test_a_worker_says_where_its_web_server_is() -> None:
     )
     said = Assignor(app).metadata({"sales"})
     assert Said.by(said.encode()) == Said(
-        "http://worker/shop-worker-0", "http://127.0.0.1:6067", warm=False
+        "http://member/shop-worker-0", "http://127.0.0.1:6067", warm=False
     )
     assert "shop-worker-0" in msgspec.json.decode(said.user_data)["url"]
     foreign = ConsumerProtocolMemberMetadata(0, ["sales"], b"\x00 something else")
