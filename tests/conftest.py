@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from app.kafka.broker import Broker, ensure_broker
+pytest.register_assert_rewrite("tests.kafka.running_job", "tests.kafka.sales", "tests.faults.group")
+
+from app.kafka.broker import Broker, ensure_broker  # noqa: E402 - after it is said what to rewrite
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on PATH; get it with: apt install chromium (or .ci/run)"

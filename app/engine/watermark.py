@@ -20,20 +20,20 @@ class Progress:
 def watermark(
     previous: int | None, expected: Iterable[int], senders: Mapping[int, Progress]
 ) -> int | None:
-    """The smallest stream time of the senders that are not idle; it never goes back.
+    """The smallest stream time of the senders that are not idle, or if all are, the largest; it never goes back.
 
-    None: some sender has not been heard of yet. When all are idle it stays where it was.
+    None: some sender has not been heard of yet. It is a function of where the senders stand, not of how they came
+    there: news of an event and of the silence after it may come as one.
     """
-    times: list[int] = []
+    active: list[int] = []
+    idle: list[int] = []
     for sender in expected:
         progress = senders.get(sender)
-        if progress is None:
+        if progress is None or (progress.time is None and not progress.idle):
             return previous
-        if progress.idle:
-            continue
-        if progress.time is None:
-            return previous
-        times.append(progress.time)
-    if not times:
+        if progress.time is not None:
+            (idle if progress.idle else active).append(progress.time)
+    if not active and not idle:
         return previous
-    return min(times) if previous is None else max(previous, min(times))
+    now = min(active) if active else max(idle)
+    return now if previous is None else max(previous, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,13 +25,14 @@ senders = st.dictionaries(st.integers(0, 3), progresses)
 @given(previous=st.none() | st.integers(-5, 5), known=senders)
 def test_watermark(previous: int | None, known: dict[int, Progress]) -> None:
     now = watermark(previous, range(4), known)
-    active = [known.get(sender, Progress(None)) for sender in range(4)]
-    times = [item.time for item in active if not item.idle]
-    if times and None not in times:
-        assert now is not None
-        assert now == max(min(time for time in times if time is not None), previous or now)
-    else:
+    all_of_them = [known.get(sender, Progress(None)) for sender in range(4)]
+    active = [item.time for item in all_of_them if not item.idle]
+    idle = [item.time for item in all_of_them if item.idle and item.time is not None]
+    if None in active or not (active or idle):
         assert now == previous
+    else:
+        reached = min(time for time in active if time is not None) if active else max(idle)
+        assert now == max(reached, previous if previous is not None else reached)
     assert previous is None or (now is not None and now >= previous)
 
 
@@ -46,17 +48,26 @@ def test_a_sender_that_was_never_heard_of_holds_all_windows_open() -> None:
     bench.close()
 
 
-def test_when_all_are_idle_nothing_closes() -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_when_all_are_idle_the_farthest_tells_the_time(
+    order: tuple[int, int], at_once: bool
+) -> None:
+    """In whatever order they fall silent, and whether that comes with their last events or after them."""
     item = table("sales", ("region",), tumbling(10))
     bench = Workbench([item], 2)
     bench.send(0, [(1, Sale(shop="s")), (9, Sale(shop="s"))])
-    bench.send(1, [(5, Sale(shop="s"))])
-    bench.settle()
-    for partition in range(2):
-        bench.worker.processor.mark_idle("sales", partition)
+    bench.send(1, [(5, Sale(shop="s")), (12, Sale(shop="s"))])
+    for number in order:
+        bench.read(number, 100)
+    if not at_once:
         bench.settle()
-    assert bench.derived(item) == {}
-    assert [row["events"] for row in bench.rows(item)] == [3]
+    for partition in order:
+        bench.worker.processor.mark_idle("sales", partition)
+        if not at_once:
+            bench.settle()
+    bench.settle()
+    assert [row["events"] for row in bench.derived(item).values()] == [3]
     bench.close()
 
 
