@@ -2,7 +2,8 @@
 
 The state in the making is marked, so that no worker takes it for whole: the checkpoint record of before stays,
 with the mark, until the last step writes the new one. Nothing is emitted. What the table had closed is closed
-again, and what it had not is left to the worker, which closes and emits it: so each window is emitted once.
+again, and what it had not is left to the worker, which closes and emits it: so each window is emitted once. A
+window whose close had begun is left where it stood, if need be amid its keys.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import msgspec
 import polars as pl
 
 from app.codecs.record_batch import Fetch
+from app.engine import segment
 from app.engine.batch import Batch, Update
 from app.engine.batch_columns import OFFSET
 from app.engine.definition import DEFINITION_KEY, Definition
 from app.engine.intake import Intake, Taken
 from app.engine.repartition import split
 from app.engine.source import Source
-from app.engine.stacks import Budget, Sizes
+from app.engine.stacks import Budget, Build, Sizes, Stacks
 from app.engine.table import Table
 from app.engine.table_partition import FORMAT, META_KEY, Change, Meta, TablePartition
 from app.engine.watermark import Progress
@@ -32,7 +34,7 @@ class Earlier:
     """What a table partition's changelog holds before: its checkpoint record, definition, and segments' keys."""
 
     meta: Meta = field(default_factory=Meta)
-    window_ms: int | None = None
+    definition: Definition | None = None
     segments: Sequence[bytes] = ()
 
     @classmethod
@@ -40,11 +42,40 @@ class Earlier:
         """Of any version that has written it."""
         return cls(
             Meta() if meta is None else msgspec.json.decode(meta, type=Meta),
-            None
-            if definition is None
-            else msgspec.json.decode(definition, type=Definition).window_ms,
+            None if definition is None else msgspec.json.decode(definition, type=Definition),
             [key for key in keys if key not in (META_KEY, DEFINITION_KEY)],
         )
+
+    def closing(self, table: Table) -> dict[int, int]:
+        """The windows that were to be closed and are not yet, as far as the table's windows are still these.
+
+        For each the hash of keys up to which (and without which) it had been emitted.
+        """
+        if not self._same_windows(table) or self.meta.format != FORMAT:
+            return {}
+        before = 0 if self.meta.closed_before is None else self.meta.closed_before
+        begun = {pane: build.done for pane, build in self.meta.builds.items() if build.closes}
+        # a rebuild that was interrupted has said it all in the builds, and deleted segments
+        kept = () if self.meta.rebuilding else {segment.pane_of(key) for key in self.segments}
+        waiting = {pane for pane in kept if pane < before and pane not in self.meta.closed}
+        same_key = self.definition is not None and (
+            self.definition.key == Definition.of(table, 0).key
+        )
+        return {pane: begun.get(pane, 0) if same_key else 0 for pane in {*begun, *waiting}}
+
+    def closed_before(self, table: Table) -> int | None:
+        """The start of the first window that had not been closed; those of another size are told by the time."""
+        watermark = self.meta.watermark
+        if not table.windowed:
+            return None
+        bounds = [] if watermark is None else [table.windowing.closed_before(watermark)]
+        if self.meta.closed_before is not None and self._same_windows(table):
+            bounds.append(self.meta.closed_before)
+        return max(bounds, default=None)
+
+    def _same_windows(self, table: Table) -> bool:
+        known = self.definition
+        return known is not None and known.window_ms == table.windowing.size_ms
 
 
 @dataclass
@@ -87,6 +118,8 @@ class Rebuild:
         self._starts: dict[int, int] = {}
         self._partials: dict[int, list[pl.DataFrame]] = {}
         self._items: dict[int, TablePartition] = {}
+        self._closing = {number: known.closing(table) for number, known in self._earlier.items()}
+        self._unclosed: dict[int, Stacks] = {}
         for number, known in self._earlier.items():
             senders = (number,) if table.aligned else tuple(self._senders)
             item = TablePartition(table, number, senders, len(self._earlier), sizes)
@@ -94,11 +127,22 @@ class Rebuild:
             self._items[number] = item
 
     def marks(self) -> list[Change]:
-        """Says that the state is not whole from now on."""
+        """Says that the state is not whole from now on, and what was being closed."""
         return [
-            self._put(number, msgspec.structs.replace(known.meta, rebuilding=True, format=FORMAT))
+            self._put(
+                number,
+                msgspec.structs.replace(
+                    known.meta, rebuilding=True, format=FORMAT, builds=self._builds(number)
+                ),
+            )
             for number, known in self._earlier.items()
         ]
+
+    def _builds(self, number: int) -> dict[int, Build]:
+        """The closes to go on with."""
+        return {
+            pane: Build(0, 0, (), done, closes=True) for pane, done in self._closing[number].items()
+        }
 
     def clearings(self) -> list[Change]:
         """Deletes the segments of before."""
@@ -170,11 +214,14 @@ class Rebuild:
             self._items[change.partition].apply(change)
 
     def finish(self) -> None:
-        """All is read: what remains of the windows that had been closed is closed."""
+        """All is read: what remains of the windows that had been closed is closed; those amid it are laid aside."""
         for number, item in self._items.items():
             known = self._earlier[number]
+            self._unclosed[number], item.stacks = item.stacks.parted(self._closing[number])
             item.meta = msgspec.structs.replace(
-                item.meta, watermark=known.meta.watermark, closed_before=self._closed_before(known)
+                item.meta,
+                watermark=known.meta.watermark,
+                closed_before=known.closed_before(self.table),
             )
 
     @property
@@ -187,6 +234,7 @@ class Rebuild:
         changes = []
         for number, item in self._items.items():
             mine = [number] if self.table.aligned else list(self._senders)
+            unclosed = self._unclosed[number]
             meta = msgspec.structs.replace(
                 item.meta,
                 senders={
@@ -199,9 +247,17 @@ class Rebuild:
                     for here, offset in positions.items()
                     if here.endswith(f"/{number}")
                 },
+                builds={
+                    pane: build
+                    for pane, build in self._builds(number).items()
+                    if pane in unclosed.runs
+                },
                 format=FORMAT,
             )
-            changes.append(self._put(number, meta, item.definition_record))
+            change = self._put(number, meta, item.definition_record)
+            for pane, half in unclosed.halves.items():
+                change.deletes += half.keys(pane)
+            changes.append(change)
         return changes
 
     def stream_time(self, sender: int) -> int | None:
@@ -220,10 +276,13 @@ class Rebuild:
         return Change(self.table, number, puts, [], meta=meta)
 
     def _progress(self, number: int) -> dict[int, Progress]:
-        """The senders' progress for a partition of the table: never beyond what it had closed."""
+        """The senders' progress for a partition of the table: never beyond what it had closed to the end."""
         limit = self._earlier[number].meta.watermark
         if limit is None:
             return {}
+        closing = self._closing[number]
+        if closing:
+            limit = min(limit, self.table.windowing.closes_at(min(closing)) - 1)
         return {
             sender: Progress(
                 None if item.stream_time is None else min(item.stream_time, limit), item.ended
@@ -232,13 +291,3 @@ class Rebuild:
             if (sender == number or not self.table.aligned)
             and (item.ended or item.stream_time is not None)
         }
-
-    def _closed_before(self, known: Earlier) -> int | None:
-        """The start of the first window that had not been closed; those of another size are told by the time."""
-        windowing, watermark = self.table.windowing, known.meta.watermark
-        if not self.table.windowed:
-            return None
-        bounds = [] if watermark is None else [windowing.closed_before(watermark)]
-        if known.meta.closed_before is not None and known.window_ms == windowing.size_ms:
-            bounds.append(known.meta.closed_before)
-        return max(bounds, default=None)

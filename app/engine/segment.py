@@ -80,6 +80,12 @@ def head_bytes(key: bytes, value: bytes) -> bytes:
     return value[: _HEAD.size + _HEAD.unpack_from(value)[0]] if key[:1] == _MARK else b""
 
 
+def pane_of(key: bytes) -> int:
+    """The window of the segment that has this key."""
+    _, pane, *_ = _KEY.unpack(key)
+    return int(pane) - _BIAS
+
+
 def runs_of(heads: Mapping[bytes, bytes]) -> dict[int, tuple[Run, ...]]:
     """Find the windows and their runs from the heads of a table partition; other keys are passed over."""
     found: dict[tuple[int, int, int], list[tuple[int, Head]]] = {}

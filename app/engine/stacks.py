@@ -9,7 +9,7 @@ forgotten, and those of a small one become one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -102,6 +102,17 @@ class Stacks:
             if others := tuple(run for run in runs if run not in made):
                 stacks.runs[pane] = others
         return stacks
+
+    def parted(self, panes: Collection[int]) -> tuple[Stacks, Stacks]:
+        """Those of these windows, and those of the others."""
+        mine, others = Stacks(), Stacks(closed=self.closed)
+        for pane, runs in self.runs.items():
+            (mine if pane in panes else others).runs[pane] = runs
+        for pane, build in self.builds.items():
+            (mine if pane in panes else others).builds[pane] = build
+        for pane, half in self.halves.items():
+            (mine if pane in panes else others).halves[pane] = half
+        return mine, others
 
     def open_panes(self) -> Iterator[int]:
         """The windows that are not closed, and not being closed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,3 +164,35 @@ def test_a_table_with_a_time_to_live(by: str) -> None:
     assert counted(bench.rows(item)) == before
     assert sum(row["events"] for row in bench.rows(item)) == 3
     bench.close()
+
+
+@pytest.mark.parametrize("slice_bytes", [10_000, 4 << 20])
+@pytest.mark.parametrize("by", ["shop", "region"])
+def test_windows_that_were_being_closed(by: str, slice_bytes: int) -> None:
+    """What had been emitted of them is not emitted again, and the rest is: slice by slice, or window by window."""
+    item = table("sales", (by,), Tumbling(10, 100, 1000))
+    sizes = Sizes(fan_in=8, merge_bytes_max=1, slice_bytes=slice_bytes)
+    keys = [Sale(shop=f"s{number}", region=f"r{number}", size=1) for number in range(6)]
+    with segments_of(1):
+        bench = Workbench([item], 1, sizes)
+        bench.send(0, [(time, sale) for time in (1, 11, 21) for sale in keys])
+        bench.settle()
+        bench.send(0, [(500, keys[0])])
+        seen = {0}
+        for _ in range(60):
+            if max(seen) == 3 * len(keys):
+                break
+            for here in bench.worker.partitions:
+                bench.worker.step(*here)
+            bench.checkpoint()
+            seen.add(len(bench.derived(item)))
+            with suppress(Interrupted):
+                Rebuilding(bench.log, item, sizes, transactions_max=3).run()
+            Rebuilding(bench.log, item, sizes).run()
+            bench.restart(False)
+        else:
+            pytest.fail("a close never ended")
+        assert len(seen) > 3, "no close was interrupted"
+        bench.settle()
+        check(bench, item)
+        bench.close()
