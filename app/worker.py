@@ -1,4 +1,4 @@
-"""Puts the parts together: `Headrace` is a Faust app whose agents and tables are columnar."""
+"""`Headrace` is a Faust app whose agents and tables are columnar; this is how Faust starts, leads and ends it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 import errno
 import inspect
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
@@ -19,12 +17,9 @@ from faust.types import TP
 from yarl import URL
 
 from app.codecs.record_batch import Fetch
-from app.engine import names
 from app.engine.agent import AgentFunction, AgentRunner
-from app.engine.committed_reader import CommittedReader
 from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
-from app.engine.restore_progress import RestoreProgress
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
 from app.engine.store import StateRefusedError
@@ -32,30 +27,19 @@ from app.engine.table import Table
 from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
-from app.group import Group, advertised_host, web_address
+from app.group import advertised_host, web_address
 from app.kafka.broker import BrokerError, ensure_broker
-from app.kafka.changelog import ChangelogRestore
 from app.kafka.columnar_topics import columnar
 from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
-from app.kafka.fence import Fence
-from app.kafka.holdings import Holdings
-from app.kafka.observer import MetricsObserver
-from app.kafka.offsets import PartitionEnds
-from app.kafka.publisher import Publisher
-from app.kafka.purge import Purge
-from app.kafka.runner import Runner
-from app.kafka.standby import Standbys
-from app.kafka.surroundings import Pace
-from app.kafka.takeover import tables_of
 from app.kafka.topics import PartitionsChangedError, TopicError, TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker
+from app.parts import Parts
 from app.settings import Settings
 from app.state.open_store import open_store
 from app.state.rocksdb_store import DamagedStoreError, FullDiskError
 from app.state.slot import SlotError, WorkerSlot
-from app.vitals import Vitals
 from app.web.faust_web import install
 from app.web.free_port import free_port
 
@@ -65,9 +49,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FETCH_BYTES_MIN = 256 << 10
 """The broker waits for that much, or for HEADRACE_FETCH_WAIT_MS_MAX: many small fetches cost more than they gain."""
-
-_PURGE_INTERVAL_S = 30.0
-_STANDBY_TIMEOUT_S = 5.0
 
 TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
 
@@ -85,9 +66,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.settings = settings
         self.columnar_tables: list[Table] = list(tables)
         self.columnar_agents: list[AgentRunner] = []
-        self.runner: Runner | None = None
-        self.standbys: Standbys | None = None
-        self.reader: CommittedReader | None = None
+        self.parts: Parts | None = None
         self._slot: WorkerSlot | None = None
         self._partition_counts: dict[str, int] = {}
         super().__init__(
@@ -196,8 +175,8 @@ class Headrace(faust.App):  # type: ignore[misc]
         )
 
     async def _pump(self, fetches: AsyncIterator[Fetch]) -> None:
-        assert self.runner is not None
-        await self.runner.pump(fetches)
+        assert self.parts is not None
+        await self.parts.runner.pump(fetches)
 
     async def on_first_start(self) -> None:
         """Start or find the broker, make the topics, open the state; without them the process ends."""
@@ -267,82 +246,49 @@ class Headrace(faust.App):  # type: ignore[misc]
         ]
 
     async def on_start(self) -> None:
-        """Make the runner, on the loop that it will run on."""
+        """Make the parts, on the loop that they will run on."""
         await super().on_start()
-        if self.runner is None and not self.client_only and not self.producer_only:
-            progress = RestoreProgress(time.monotonic)
+        if self.parts is None and not self.client_only and not self.producer_only:
+            assert self._slot is not None
             self._consumer_control = FaustConsumer(self)
-            self.runner = self._new_runner(progress)
-            self.runner.processor.set_partition_counts(self._partition_counts)
-            self.standbys = Standbys(
+            self.parts = parts = Parts(
+                self.settings,
                 self.bootstrap_servers,
-                self.settings.app_id,
+                self._slot.id,
+                self.processor,
                 self._store,
-                partial(tables_of, self.processor),
-                self._table_partitions,
-                timeout_s=_STANDBY_TIMEOUT_S,
-                on_ready=lambda: self.holdings.say_able(),
-            )
-            self.holdings = Holdings(
-                self.runner,
+                self.columnar_agents,
                 self._consumer_control,
-                self.standbys,
-                Fence(self.bootstrap_servers, self.settings.transaction_timeout_ms),
+                self._partition_counts,
                 self._fatal,
             )
-            self.reader = CommittedReader(
-                self.processor,
-                self._store,
-                cache_bytes_max=self.settings.read_cache_mb << 20,
-                progress=progress,
-            )
-            self.runner.checkpoints.on_published = self.reader.published
-            self._group = Group(
-                self._consumer_control.place,
-                self.settings,
-                self.bootstrap_servers,
-                self.processor,
-                self.reader,
-                self._partition_counts,
-            )
-            self.runner.checkpoints.on_fatal = self._fatal
-            vitals = Vitals(
-                self.settings,
-                self.runner,
-                self.standbys,
-                progress,
-                self._stable_end,
-                lambda: self.consumer.fetch_bytes,
-                self.bootstrap_servers,
-            )
             if self.settings.web_enabled:
-                if self.conf.web_port != self.settings.web_port:
-                    log.warning(
-                        "web.port_taken", wanted=self.settings.web_port, used=self.conf.web_port
-                    )
-                install(
-                    self,
-                    self.reader,
-                    local=self.reader.local,
-                    reads=lambda name: self.processor.tables[name].group,
-                    hosts={advertised_host(self.settings)},
-                    metrics=metrics.render,
-                    health=vitals.health,
-                    ready=vitals.ready,
-                    page_rows_max=self.settings.web_page_rows_max,
-                )
+                self._serve(parts)
             metrics.announce_build()
-            self.add_future(self.holdings.run())
-            self.add_future(self._stand_by(self.standbys))
-            self.add_future(self.runner.checkpoints.run())
-            self.add_future(vitals.run())
-            self.add_future(self._purge())
+            for task in parts.tasks():
+                self.add_future(task)
+
+    def _serve(self, parts: Parts) -> None:
+        """Have Faust's web server show the tables."""
+        if self.conf.web_port != self.settings.web_port:
+            log.warning("web.port_taken", wanted=self.settings.web_port, used=self.conf.web_port)
+        install(
+            self,
+            parts.reader,
+            local=parts.reader.local,
+            reads=lambda name: self.processor.tables[name].group,
+            hosts={advertised_host(self.settings)},
+            metrics=metrics.render,
+            health=parts.vitals.health,
+            ready=parts.vitals.ready,
+            page_rows_max=self.settings.web_page_rows_max,
+        )
 
     async def on_started_init_extra_services(self) -> None:
         """The last step before the worker says that it is ready: it is when its tables are restored."""
         await super().on_started_init_extra_services()
-        if self.runner is not None:
-            await self.wait_for_stopped(self.holdings.settled)
+        if self.parts is not None:
+            await self.wait_for_stopped(self.parts.holdings.settled)
 
     @property
     def web_address(self) -> str:
@@ -350,93 +296,13 @@ class Headrace(faust.App):  # type: ignore[misc]
         served = self.conf.web_enabled and self.boot_strategy.enable_web is not False
         return web_address(self.settings, int(self.conf.web_port)) if served else ""
 
-    def _new_runner(self, progress: RestoreProgress) -> Runner:
-        settings = self.settings
-        assert self._slot is not None
-        timeout_s = settings.transaction_timeout_ms / 1000
-        servers = self.bootstrap_servers
-        ends = PartitionEnds(servers, settings.app_id, timeout_s=timeout_s)
-        return Runner(
-            self.processor,
-            self._store,
-            Publisher(
-                servers,
-                app_id=settings.app_id,
-                transactional_id=f"{settings.app_id}-{self._slot.id}",
-                transaction_timeout_ms=settings.transaction_timeout_ms,
-                partitions_fixed={
-                    table.topic: self._partition_counts[table.topic]
-                    for table in self.columnar_tables
-                    if table.aligned
-                },
-            ),
-            ChangelogRestore(
-                servers, settings.app_id, self._store, progress, timeout_s=2 * timeout_s
-            ),
-            self.columnar_agents,
-            self._consumer_control,
-            MetricsObserver(names.dead_letter_topic(settings.app_id)),
-            Pace(
-                checkpoint_interval_ms=settings.checkpoint_interval_ms,
-                checkpoint_bytes_max=settings.checkpoint_delta_mb_max << 20,
-                idle_partition_ms=settings.idle_partition_ms,
-                dead_letter_traceback_bytes_max=settings.dead_letter_traceback_kb_max << 10,
-            ),
-            first_offsets=partial(self._first_offsets, ends),
-            log_starts=ends.starts,
-            membership_wait_s=settings.session_timeout_ms / 1000,
-        )
-
-    def _first_offsets(
-        self, ends: PartitionEnds, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        """Where to begin partitions of which nothing is committed yet (blocks)."""
-        internal = {
-            names.repartition_topic(self.settings.app_id, table.name)
-            for table in self.columnar_tables
-        }
-        latest = self.settings.read_from == "latest"
-        from_end = [here for here in partitions if latest and here[0] not in internal]
-        return {**ends.starts(set(partitions) - set(from_end)), **ends.ends(from_end)}
-
-    def _table_partitions(self) -> list[TopicPartition]:
-        sources = [
-            (topic, number)
-            for topic in self.processor.topics
-            for number in range(self._partition_counts[topic])
-        ]
-        return tables_of(self.processor, sources)
-
-    async def _stand_by(self, standbys: Standbys) -> None:
-        try:
-            await standbys.run()
-        except StateRefusedError as error:
-            await self._fatal(error)
-
-    async def _purge(self) -> None:
-        """Delete partial aggregates that have been counted, for ever."""
-        assert self.runner is not None
-        app_id = self.settings.app_id
-        topics = {names.repartition_topic(app_id, table.name) for table in self.columnar_tables}
-        purge = Purge(self.bootstrap_servers, topics)
-        while True:
-            await asyncio.sleep(_PURGE_INTERVAL_S)
-            await purge.run(self.runner.positions())
-
-    def _stable_end(self, here: TopicPartition) -> int | None:
-        """How far a partition can be read: its last stable offset, as the last fetch told it."""
-        tp = TP(*here)
-        if tp not in self.consumer.assignment():
-            return None
-        end: int | None = self.consumer._thread.last_stable_offset(tp)
-        return end
-
     def _on_assigned(self, _app: Any, assigned: set[TP], **__: Any) -> None:
         """At once, so that nothing is published between the two steps."""
         coordinator = self.consumer._thread.coordinator
         log.info("partitions.assigned", generation=coordinator.generation, partitions=len(assigned))
         self._consumer_control.joined(coordinator.generation, coordinator.member_id)
-        self.holdings.follow(
+        assert self.parts is not None
+        self.parts.holdings.follow(
             _columnar(assigned),
             _columnar(self.assignor.leaving),
             _columnar(self.assignor.standing_by),
@@ -450,18 +316,13 @@ class Headrace(faust.App):  # type: ignore[misc]
         await self.crash(error)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        if self.runner is not None:
-            await self.holdings.release()
+        if self.parts is not None:
+            await self.parts.holdings.release()
             self.consumer.forget()
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
-        if self.runner is not None:
-            self.holdings.close()
-            if self.standbys is not None:
-                await self.standbys.close()
-            await self.runner.close()
-            self._store.close()
-            await self._group.close()
+        if self.parts is not None:
+            await self.parts.close()
 
 
 def _columnar(partitions: Iterable[TP]) -> set[TopicPartition]:

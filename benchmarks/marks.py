@@ -24,7 +24,7 @@ class Marks(faust.Sensor):
             report(assigned=time.monotonic(), partitions=len(assigned))
 
         app.on_partitions_assigned.connect(assigned, weak=False)
-        await app.holdings.settled.wait()
+        await app.parts.holdings.settled.wait()
         self._once("ready")
 
     def on_stream_event_in(self, tp: Any, offset: int, stream: Any, event: Any) -> None:

@@ -97,7 +97,7 @@ class TableReads:
                 del self._asked[:_KEYS_TOGETHER_MAX]
                 try:
                     found = await self._found(list(dict.fromkeys(key for key, _ in asked)))
-                    by_key = self._by_key(found.rows)
+                    by_key, none = self._by_key(found.rows), found.rows.clear()
                 except Exception as error:
                     for _, answer in asked:
                         if not answer.done():
@@ -105,7 +105,7 @@ class TableReads:
                     continue
                 for key, answer in asked:
                     if not answer.done():
-                        self._settle(answer, by_key.get(key, found.rows.clear()), found, key)
+                        self._settle(answer, by_key.get(key, none), found, key)
         finally:
             self._reading = None
 
@@ -115,7 +115,7 @@ class TableReads:
         ordered = rows.sort(by, maintain_order=True)
         found, start = {}, 0
         for *key, count in ordered.group_by(by, maintain_order=True).len("_").iter_rows():
-            found[tuple(key)] = ordered[start : start + count]
+            found[tuple(key)] = ordered.slice(start, count)
             start += count
         return found
 

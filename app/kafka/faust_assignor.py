@@ -78,13 +78,13 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     def metadata(self, topics: set[str]) -> ConsumerProtocolMemberMetadata:
         """What this worker says of itself when it joins the group."""
         said = super().metadata(topics)
-        runner, standbys = self.app.runner, self.app.standbys
+        parts = self.app.parts
         ours = {
             "web": self.app.web_address,
             "held": _numbers(self._held),
             "joined": self._joined,
-            "warm": runner is not None and runner.warm,
-            "ready": _numbers(standbys.ready() if standbys is not None else ()),
+            "warm": parts is not None and parts.runner.warm,
+            "ready": _numbers(parts.standbys.ready() if parts is not None else ()),
         }
         user_data = {**msgspec.json.decode(said.user_data), **ours}
         user_data["assignment"] |= self._aim

@@ -74,6 +74,19 @@ class FaustConsumer:
         told_ms = self._app.consumer.last_answer_ms(TP(topic, partition))
         return math.inf if told_ms is None else time.monotonic() - told_ms / 1000
 
+    def stable_end(self, here: TopicPartition) -> int | None:
+        """How far a partition can be read: its last stable offset, as the last fetch told it."""
+        tp, consumer = TP(*here), self._app.consumer
+        if tp not in consumer.assignment():
+            return None
+        end: int | None = consumer._thread.last_stable_offset(tp)
+        return end
+
+    def fetch_bytes(self) -> int:
+        """Of fetches that have come and are not taken yet."""
+        size: int = self._app.consumer.fetch_bytes
+        return size
+
     def caught_up(self, topic: str, partition: int, position: int) -> bool:
         end = self._app.consumer.highwater(
             TP(topic, partition)

@@ -46,7 +46,7 @@ async def scan(web, request, name):
 @app.page("/here/{name}")
 async def here(web, request, name):
     """How many partitions of a table this worker has."""
-    return web.json({"partitions": len(app.reader.partitions(name))})
+    return web.json({"partitions": len(app.parts.reader.partitions(name))})
 
 
 app.load([Sale])

@@ -38,8 +38,9 @@ class Member:
             settings=SimpleNamespace(standby_replicas=replicas),
             tables=tables,
             web_address="",
-            runner=self.runner,
-            standbys=SimpleNamespace(ready=lambda: self.copies),
+            parts=SimpleNamespace(
+                runner=self.runner, standbys=SimpleNamespace(ready=lambda: self.copies)
+            ),
             processor=SimpleNamespace(app_id="shop", tables={table.name: table}),
             tracer=None,
             sensors=sensors,
