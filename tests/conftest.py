@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.kafka.running_job", "tests.kafka.sales", "tests.faults.group")
 
-from app.kafka.broker import Broker, ensure_broker  # noqa: E402 - after it is said what to rewrite
+from app.kafka.broker import Broker  # noqa: E402 - after it is said what to rewrite
+from tests.own_broker import own_broker  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on PATH; get it with: apt install chromium (or .ci/run)"
@@ -47,7 +48,7 @@ def full_faults(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """An embedded broker with its data in the session's temporary folder."""
-    with ensure_broker(tmp_path_factory.mktemp("broker")) as broker:
+    with own_broker(tmp_path_factory.mktemp("broker")) as broker:
         yield broker
 
 

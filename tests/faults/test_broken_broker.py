@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app.kafka.broker import Broker, ensure_broker
+from app.kafka.broker import Broker
 from tests.faults import broken_broker
 from tests.faults.group import load, running_group
+from tests.own_broker import own_broker
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
@@ -28,7 +29,7 @@ SHORT_WATCHDOG = {
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker that the tests may harm."""
     folder = tmp_path_factory.mktemp("own")
-    with ensure_broker(folder, log=lambda _line: None) as started:
+    with own_broker(folder) as started:
         yield started
     shutil.rmtree(folder)
 

@@ -27,9 +27,9 @@ from confluent_kafka.admin import (
 )
 
 from app.engine import names
-from app.kafka.broker import ensure_broker
 from app.kafka.topics import CHANGELOG_CONFIG
 from tests.kafka.workers import Cluster, Worker, worker
+from tests.own_broker import own_broker
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
@@ -54,7 +54,7 @@ def test_changelogs_stay_within_three_times_the_state(tmp_path: Path) -> None:
     """A table without windows that is updated, and windows that come and go, for four hours."""
     random.seed(new_seed())
     app_id = f"lasting-{uuid.uuid4().hex[:8]}"
-    with ensure_broker(tmp_path) as broker:
+    with own_broker(tmp_path) as broker:
         servers = broker.bootstrap_servers
         _hurry(servers, app_id)
         environment = {

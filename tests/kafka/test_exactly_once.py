@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.kafka.broker import ensure_broker
 from tests.kafka.running_job import Job, writing
+from tests.own_broker import own_broker
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
@@ -56,7 +56,7 @@ def test_killed_at_random_moments(job: Job, full_faults: bool) -> None:
 def test_broker_killed_under_load(tmp_path: Path, full_faults: bool) -> None:
     """The broker is killed and comes back with its data; the worker goes on by itself."""
     chance = random.Random(seed := new_seed())
-    with ensure_broker(tmp_path / "kafka") as broker:
+    with own_broker(tmp_path / "kafka") as broker:
         job = Job(broker.bootstrap_servers, tmp_path)
         with job.worker() as item:
             sales = job.first_sales(item, seed)
