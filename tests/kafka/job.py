@@ -1,7 +1,8 @@
 """A small application for the tests that need real workers: `faust -A tests.kafka.job worker`.
 
 Sales come keyed by user; one table keeps that key, one is repartitioned by country, and an agent passes
-every sale on. Amounts are whole numbers, so that sums can be compared exactly.
+every sale on, and feeds a table of the large ones if that is chosen. Amounts are whole numbers, so that sums
+can be compared exactly.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 
 import msgspec
+import polars as pl
 
 from app.engine.aggregates import count, maximum, minimum, total
 from app.engine.table import Table
@@ -16,7 +18,7 @@ from app.engine.windows import tumbling
 from app.events.event import Event
 from app.settings import load_settings
 from app.start import prepare_process
-from tests.kafka.sales import NO_COUNTRY, POISON
+from tests.kafka.sales import LARGE, NO_COUNTRY, POISON
 
 settings = load_settings()
 prepare_process(settings)
@@ -69,6 +71,24 @@ class CountryTotal(
     amount: int
 
 
+class LargeSale(
+    Event, type="test.large_sale", topic=f"{PREFIX}-large-sales", key="country", plain=True
+):
+    """What the agent makes of a sale of at least LARGE; it is sent nowhere."""
+
+    country: str
+    amount: int
+
+
+class LargeTotal(Event, type="test.large_total", topic=f"{PREFIX}-large-totals", key="country"):
+    """What a country bought at large in a window."""
+
+    country: str
+    window_start: int
+    sales: int
+    amount: int
+
+
 WINDOW = tumbling(os.environ.get("TEST_WINDOW", "5s"), grace="1s")
 user_totals = Table(
     "user_totals",
@@ -95,7 +115,17 @@ user_sums = Table(
     "user_sums", source=Sale, by="user", columns={"sales": count(), "amount": total("amount")}
 )
 
-tables = [user_totals, country_totals, user_sums]
+large_totals = Table(
+    "large_totals",
+    source=LargeSale,
+    fed_by=Sale,
+    by="country",
+    window=WINDOW,
+    columns={"sales": count(), "amount": total("amount")},
+    emit=LargeTotal,
+)
+
+tables = [user_totals, country_totals, user_sums, large_totals]
 chosen = os.environ.get("TEST_TABLES", "user_totals,country_totals,user_sums").split(",")
 app = Headrace(settings, tables=[table for table in tables if table.name in chosen])
 
@@ -106,7 +136,9 @@ async def pass_on(sales):
     async for batch in sales:
         if not MENDED and (batch.frame["amount"] == POISON).any():
             raise ValueError("poison")
+        if large_totals.name in chosen:
+            batch.update(large_totals, batch.frame.filter(pl.col("amount") >= LARGE))
         batch.emit(SalePassed, batch.frame.select("user", "sequence", "amount", "_time", "_offset"))
 
 
-app.load([Sale, SalePassed, UserTotal, CountryTotal])
+app.load([Sale, SalePassed, UserTotal, CountryTotal, LargeSale, LargeTotal])

@@ -18,6 +18,8 @@ CLOSER = "XX"
 """The country of the sales that come later and let all windows close."""
 NO_COUNTRY = "ZZ"
 """What a later version of the application takes for the country of a sale that has none."""
+LARGE = 500
+"""The amount from which on the test application's agent feeds a sale to its table."""
 POISON = -1
 """The amount that the test application's agent fails on."""
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.running_job import Job, writing
+from app.engine import names
+from tests.kafka.running_job import PARTITIONS, Job, writing
+from tests.kafka.sales import LARGE, Model, only_once
+from tests.kafka.source_log import SourceLog
 from tests.kafka.workers import ROOT, Worker
 from tests.seeds import new_seed
 
@@ -83,6 +86,43 @@ def test_rebuilt_while_windows_are_open(broker: str, tmp_path: Path) -> None:
         with writing(sales):
             job.wait_for_progress(item)
         job.finish(item, sales)
+
+
+def test_a_table_that_an_agent_feeds(broker: str, tmp_path: Path) -> None:
+    """The agent runs over the past again: windows that were open have all of it, those that were closed stay so."""
+    seed = new_seed()
+    job = Job(broker, tmp_path)
+    job.environment["TEST_TABLES"] = "large_totals"
+    job.sources[1] = names.repartition_topic(job.app_id, "large_totals")
+    with job.worker() as item:
+        sales = job.first_sales(item, seed)
+        sales.write(7_000)  # more than a window
+        with writing(sales):
+            job.wait_for_progress(item)
+            job.wait_for_progress(item)
+        job.cluster.wait_for_lag_zero(job.sources, item)
+        item.kill()
+        assert job.cluster.read(job.topic("large-totals")), "no window was closed before"
+        passed = len(job.cluster.read(job.topic("passed")))
+        code, said, complained = _rebuilt(job, "large_totals")
+        assert code == 0, said + complained
+        assert len(job.cluster.read(job.topic("passed"))) == passed, "the rebuild has emitted"
+        item.start()
+        with writing(sales):
+            job.wait_for_progress(item)
+        sales.flush()
+        sales.close_windows(PARTITIONS)
+        job.cluster.wait_for_lag_zero(job.sources, item)
+        assert item.stop(60) == 0, item.log_tail()
+    log = SourceLog(job.cluster.read(job.sources[0]), set())
+    model = Model(sale for sale in log.on_time if sale["amount"] >= LARGE)
+    found = only_once(
+        [
+            ((row["country"], row["window_start"]), (row["sales"], row["amount"]))
+            for row in job.cluster.read_json(job.topic("large-totals"))
+        ]
+    )
+    assert found == model.countries
 
 
 def test_what_it_says_before_there_is_anything(broker: str, tmp_path: Path) -> None:
