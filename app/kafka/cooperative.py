@@ -135,9 +135,11 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
         They are waited for as long as the group waits for its leader; after that, each heartbeat asks.
         """
-        deadline = now() + self._session_timeout_ms / 2000
+        deadline, told = now() + self._session_timeout_ms / 2000, None
         while (unknown := self._unknown(self._subscription.topics)) and now() < deadline:
-            log.warning("topics.unknown", topics=", ".join(sorted(unknown)))
+            if unknown != told:
+                log.warning("topics.unknown", topics=", ".join(sorted(unknown)))
+                told = unknown
             await self._client.force_metadata_update()
             await asyncio.sleep(_ASK_AGAIN_S)
 

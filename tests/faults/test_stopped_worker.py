@@ -58,7 +58,9 @@ def test_a_former_self_comes_back(broker: str, tmp_path: Path, full_faults: bool
             group.wait_for_progress(group)
             if former.running:
                 group.end(former, signal.SIGKILL)
-            if not again.running:
+            if again.running:
+                group.must_run(again)
+            else:
                 group.start(again)
             group.wait_for_all()
         group.finish_all(sales)
