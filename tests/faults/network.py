@@ -1,6 +1,6 @@
-"""A network namespace for a worker, whose packets are lost on the way out, on the way in, or both ways.
+"""Network namespaces for workers: one whose packets are lost on a way, or several that are hosts of one network.
 
-They are lost silently, as on a broken link: the neighbour's hardware address is made a wrong one.
+Packets are lost silently, as on a broken link: the neighbour's hardware address is made a wrong one.
 """
 
 from __future__ import annotations
@@ -79,6 +79,75 @@ def namespace() -> Iterator[Namespace | None]:
     finally:
         if shutil.which("ip") is not None:
             made.remove()
+
+
+class Lan:
+    """Hosts on a network of their own. gateway: our address; addresses: the hosts'."""
+
+    def __init__(self, hosts: int) -> None:
+        self._mark = uuid.uuid4().hex[:6]
+        subnet = f"10.{200 + int(self._mark[:2], 16) % 50}.{int(self._mark[2:4], 16)}"
+        self._bridge = f"hrb{self._mark}"
+        self.gateway = f"{subnet}.1"
+        self.addresses = [f"{subnet}.{2 + number}" for number in range(hosts)]
+
+    def prefix(self, number: int) -> list[str]:
+        """What a command begins with that is to run on a host."""
+        return ["ip", "netns", "exec", f"hr{number}-{self._mark}"]
+
+    def make(self) -> None:
+        """CalledProcessError: this machine does not let us."""
+        _run("ip", "link", "add", self._bridge, "type", "bridge")
+        _run("ip", "addr", "add", f"{self.gateway}/24", "dev", self._bridge)
+        _run("ip", "link", "set", self._bridge, "up")
+        for number, address in enumerate(self.addresses):
+            name, (outer, inner) = self.prefix(number)[-1], self._cable(number)
+            _run("ip", "netns", "add", name)
+            _run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner)
+            _run("ip", "link", "set", inner, "netns", name)
+            _run("ip", "link", "set", outer, "master", self._bridge, "up")
+            _run(*self.prefix(number), "ip", "addr", "add", f"{address}/24", "dev", inner)
+            _run(*self.prefix(number), "ip", "link", "set", inner, "up")
+            _run(*self.prefix(number), "ip", "link", "set", "lo", "up")
+
+    def remove(self) -> None:
+        """Nothing of it is left."""
+        for number in range(len(self.addresses)):
+            name = self.prefix(number)[-1]
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "del", self._bridge], capture_output=True, check=False)
+
+    @contextmanager
+    def unplugged(self, number: int) -> Iterator[None]:
+        """A host's cable is out meanwhile."""
+        outer, _ = self._cable(number)
+        _run("ip", "link", "set", outer, "down")
+        try:
+            yield
+        finally:
+            _run("ip", "link", "set", outer, "up")
+
+    def _cable(self, number: int) -> tuple[str, str]:
+        return f"hro{number}{self._mark}", f"hri{number}{self._mark}"
+
+
+@contextmanager
+def lan(hosts: int) -> Iterator[Lan | None]:
+    """A network of so many hosts; None where that is not possible."""
+    if shutil.which("ip") is None:
+        yield None
+        return
+    made = Lan(hosts)
+    try:
+        made.make()
+    except subprocess.CalledProcessError:
+        made.remove()
+        yield None
+        return
+    try:
+        yield made
+    finally:
+        made.remove()
 
 
 def _run(*command: str) -> None:

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import requests
 
 from tests.kafka.running_job import Job, writing
 from tests.kafka.sales import SIZE_MS
-from tests.kafka.workers import Worker, worker
+from tests.kafka.workers import Worker
 
 pytestmark = pytest.mark.kafka
 
@@ -29,9 +29,11 @@ KEYS = 20
 
 
 class Group:
-    """Three workers, each with a web port and a log of its own."""
+    """Three workers, each with a web port and a log of its own. hosts: their addresses, if each has its own."""
 
-    def __init__(self, job: Job, folder: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, job: Job, folder: Path, stack: ExitStack, hosts: Sequence[str] = ("127.0.0.1",) * 3
+    ) -> None:
         job.environment |= {
             "HEADRACE_WEB_ENABLED": "true",
             "HEADRACE_TOPIC_PARTITIONS": str(PARTITIONS),
@@ -39,23 +41,31 @@ class Group:
             "HEADRACE_SESSION_TIMEOUT_MS": "15000",  # the dead worker is missed for so long
         }
         self.job = job
+        self.hosts = hosts
         self.ports = free_ports(3)
         self._http = stack.enter_context(requests.Session())
         self.workers: list[Worker] = []
         for number, port in enumerate(self.ports):
             environment = {
                 **job.environment,
+                "HEADRACE_WEB_HOST": hosts[number],
                 "HEADRACE_WEB_PORT": str(port),
                 "HEADRACE_WORKER_ID": f"w{number}",
             }
             log = folder / f"worker-{number}.log"
-            self.workers.append(
-                stack.enter_context(worker("tests.kafka.reads_job", environment, log))
-            )
+            self.workers.append(Worker("tests.kafka.reads_job", environment, log))
+
+    def start(self, stack: ExitStack) -> None:
+        """Start all; they are gone at the end of the stack."""
+        for item in self.workers:
+            item.start()
+            stack.callback(lambda item=item: item.running and item.kill())
 
     def ask(self, number: int, path: str) -> tuple[int, Any]:
         """Status and body of what one worker answers."""
-        answer = self._http.get(f"http://127.0.0.1:{self.ports[number]}{path}", timeout=120)
+        answer = self._http.get(
+            f"http://{self.hosts[number]}:{self.ports[number]}{path}", timeout=120
+        )
         return answer.status_code, answer.json()
 
     def key(self, number: int, table: str, key: str) -> tuple[int, Any]:
@@ -105,7 +115,9 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture
 def group(broker: str, tmp_path: Path) -> Iterator[Group]:
     with ExitStack() as stack:
-        yield Group(Job(broker, tmp_path), tmp_path, stack)
+        group = Group(Job(broker, tmp_path), tmp_path, stack)
+        group.start(stack)
+        yield group
 
 
 def test_three_workers_answer_for_each_other(group: Group) -> None:
