@@ -51,9 +51,9 @@ class Earlier:
 
         For each the hash of keys up to which (and without which) it had been emitted.
         """
-        if not self._same_windows(table) or self.meta.format != FORMAT:
+        before = self.meta.closed_before
+        if before is None or not self._same_windows(table) or self.meta.format != FORMAT:
             return {}
-        before = 0 if self.meta.closed_before is None else self.meta.closed_before
         begun = {pane: build.done for pane, build in self.meta.builds.items() if build.closes}
         # a rebuild that was interrupted has said it all in the builds, and deleted segments
         kept = () if self.meta.rebuilding else {segment.pane_of(key) for key in self.segments}
