@@ -51,6 +51,10 @@ class Store(Protocol):
         """All keys of a table partition in their order, each with its segment's head (`segment.head_bytes`)."""
         ...
 
+    def changelog(self, table: str, partition: int) -> bytes | None:
+        """Of which changelog it has begun a copy; None: of none that is known."""
+        ...
+
     def changelog_offset(self, table: str, partition: int) -> int | None:
         """The next changelog offset that the store does not hold yet; None: it holds nothing."""
         ...
@@ -69,6 +73,10 @@ class Store(Protocol):
 
     def settle(self) -> None:
         """What was written stays, whatever comes."""
+        ...
+
+    def begin(self, table: str, partition: int, changelog: bytes) -> None:
+        """Forget a table partition, and begin a copy of this changelog."""
         ...
 
     def clear(self, table: str, partition: int) -> None:

@@ -90,8 +90,9 @@ class ChangelogRestore:
             (names.changelog_topic(self._app_id, table), number): (table, number)
             for table, number in parts
         }
+        ids = self._ends_of.topic_ids(topics)
         for here, high in self._ends_of.ends(topics).items():
-            start = start_of(self._store, *topics[here], high)
+            start = start_of(self._store, *topics[here], ids[here[0]], high)
             if start < high:
                 spans[topics[here]] = (start, high)
         return spans

@@ -28,19 +28,22 @@ def consumer_options(bootstrap_servers: str, group: str, *, queue_kb: int) -> di
     }
 
 
-def start_of(store: Store, table: str, partition: int, high: int) -> int:
-    """From which offset on the store lacks a changelog, of which `high` is the end.
+def start_of(store: Store, table: str, partition: int, changelog: bytes, high: int) -> int:
+    """From which offset on the store lacks a changelog: the id of its topic, and its end.
 
     It forgets a table partition with which it cannot go on.
     """
     held = store.changelog_offset(table, partition)
-    if held is not None and held > high:
+    if held is not None and store.changelog(table, partition) != changelog:
+        log.warning("restore.other_changelog", table=table, partition=partition, held=held)
+        held = None  # it was made anew, or is on another cluster: what is here is not its state
+    elif held is not None and held > high:
         log.warning("restore.store_ahead", table=table, partition=partition, held=held, end=high)
-        held = None  # the changelog was made anew: what is here is not its state
+        held = None  # the cluster has lost what it had
     elif held is not None and high - held > OWN_MARKER and store.stale(table, partition):
         held = None  # tombstones of that time may be gone, and replaced segments would come back
     if held is None:
-        store.clear(table, partition)
+        store.begin(table, partition, changelog)
     return held or 0
 
 

@@ -1,4 +1,4 @@
-"""Where partitions begin and end."""
+"""Where partitions begin and end, and of which topic they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import syslog
 from collections.abc import Iterable
 from functools import partial
 
-from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.kafka.patience import patiently
@@ -32,6 +32,23 @@ class PartitionEnds:
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset that the next record will have."""
         return self._ask(partitions, OffsetSpec.latest())
+
+    def topic_ids(self, partitions: Iterable[tuple[str, int]]) -> dict[str, bytes]:
+        """The ids of these partitions' topics: one that is deleted and made anew has another (16 bytes)."""
+        names = sorted({topic for topic, _ in partitions})
+        return patiently(partial(self._ids_once, names), timeout_s=self._timeout_s) if names else {}
+
+    def _ids_once(self, names: list[str]) -> dict[str, bytes]:
+        admin = AdminClient(self._options)
+        answers = admin.describe_topics(TopicCollection(names), request_timeout=_REQUEST_TIMEOUT_S)
+        ids = {name: item.result().topic_id for name, item in answers.items()}
+        return {
+            name: b"".join(
+                half.to_bytes(8, signed=True)
+                for half in (item.get_most_significant_bits(), item.get_least_significant_bits())
+            )
+            for name, item in ids.items()
+        }
 
     def _ask(
         self, partitions: Iterable[tuple[str, int]], spec: OffsetSpec

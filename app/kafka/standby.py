@@ -197,9 +197,9 @@ class Standbys:
     def _begin(self, consumer: Consumer, parts: Iterable[Here]) -> None:
         topics = {(names.changelog_topic(self._app_id, table), n): (table, n) for table, n in parts}
         self._parts |= topics
-        now = self._clock()
+        now, ids = self._clock(), self._ends_of.topic_ids(topics)
         copies = {
-            topics[here]: _Copy(start_of(self._store, *topics[here], high), high, now)
+            topics[here]: _Copy(start_of(self._store, *topics[here], ids[here[0]], high), high, now)
             for here, high in self._ends_of.ends(topics).items()
         }
         behind = sum(copy.end - copy.position for copy in copies.values())

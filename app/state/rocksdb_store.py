@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 _PARTITION = struct.Struct(">I")
 _OFFSET = struct.Struct(">qq16s")
 """The changelog's offset, and when it was written, by a clock that does not jump."""
-_OFFSET_KEY, _HEAD, _VALUE = b"o", b"h", b"v"
+_CHANGELOG_KEY, _OFFSET_KEY, _HEAD, _VALUE = b"c", b"o", b"h", b"v"
 _GARBAGE_HIGH, _GARBAGE_LOW = 1 / 2, 1 / 3
 """Blob files are rewritten from so much garbage in them on, until it is so little."""
 DAMAGED = "DAMAGED"
@@ -139,6 +139,10 @@ class RocksDBStore:
                 del entries  # it keeps the database open, and an error would keep it
         return found
 
+    def changelog(self, table: str, partition: int) -> bytes | None:
+        """Of which changelog it has begun a copy; None: of none that is known."""
+        return self._get(_prefix(table, partition) + _CHANGELOG_KEY)
+
     def changelog_offset(self, table: str, partition: int) -> int | None:
         """The next changelog offset that the store does not hold yet; None: it holds nothing."""
         entry = self._entry(table, partition)
@@ -203,16 +207,27 @@ class RocksDBStore:
         with self._told():
             self._db.flush()
 
+    def begin(self, table: str, partition: int, changelog: bytes) -> None:
+        """Forget a table partition, and begin a copy of this changelog."""
+        batch = self._cleared(table, partition)
+        batch.put(_prefix(table, partition) + _CHANGELOG_KEY, changelog)
+        with self._told():
+            self._db.write(batch)
+
     def clear(self, table: str, partition: int) -> None:
         """Forget a table partition."""
+        with self._told():
+            self._db.write(self._cleared(table, partition))
+
+    def _cleared(self, table: str, partition: int) -> WriteBatch:
         batch = WriteBatch(raw_mode=True)
         prefix = _prefix(table, partition)
         for key in self.heads(table, partition):
             batch.delete(prefix + _HEAD + key)
             batch.delete(prefix + _VALUE + key)
         batch.delete(prefix + _OFFSET_KEY)
-        with self._told():
-            self._db.write(batch)
+        batch.delete(prefix + _CHANGELOG_KEY)
+        return batch
 
     def live_bytes(self) -> int:
         """About how many bytes the live data take; RocksDB estimates them."""

@@ -12,6 +12,7 @@ from app.engine.store import MissingSegmentError, StoreWrite
 @dataclass
 class _Part:
     values: dict[bytes, bytes] = field(default_factory=dict)
+    changelog: bytes | None = None
     changelog_offset: int | None = None
 
 
@@ -40,6 +41,10 @@ class MemoryStore:
         values = self._part(table, partition).values
         return {key: head_bytes(key, values[key]) for key in sorted(values)}
 
+    def changelog(self, table: str, partition: int) -> bytes | None:
+        """Of which changelog it has begun a copy; None: of none that is known."""
+        return self._part(table, partition).changelog
+
     def changelog_offset(self, table: str, partition: int) -> int | None:
         """The next changelog offset that the store does not hold yet; None: it holds nothing."""
         return self._part(table, partition).changelog_offset
@@ -60,6 +65,10 @@ class MemoryStore:
 
     def settle(self) -> None:
         """Nothing here outlives the process."""
+
+    def begin(self, table: str, partition: int, changelog: bytes) -> None:
+        """Forget a table partition, and begin a copy of this changelog."""
+        self._parts[(table, partition)] = _Part(changelog=changelog)
 
     def clear(self, table: str, partition: int) -> None:
         """Forget a table partition."""

@@ -104,6 +104,20 @@ def test_a_store_that_was_away_for_long_is_trusted_only_if_nobody_has_written(
     assert restore.state() == ({b"a": b"1", b"c": b"3"}, {b"b": b"2"})
 
 
+def test_a_changelog_that_was_made_anew_is_copied_as_a_whole(
+    changelog: Changelog, restore: Restore
+) -> None:
+    """However long it has become meanwhile: what the store had was of another one."""
+    changelog.write([(0, b"a", b"1"), (1, b"b", b"2")])
+    assert restore.run() == 2
+    other = changelog.made_anew()
+    other.write([(0, b"c", b"3")])
+    other.write([(0, b"d", b"4")])
+    assert restore.run() == 2
+    assert restore.state() == other.state == ({b"c": b"3", b"d": b"4"}, {})
+    assert restore.run() == 0
+
+
 def test_an_open_transaction_is_waited_for_and_told(changelog: Changelog, restore: Restore) -> None:
     changelog.write([(0, b"a", b"1")])
     changelog.producer.begin_transaction()

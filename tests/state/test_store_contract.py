@@ -127,6 +127,19 @@ def test_table_partitions_do_not_see_each_other(store: Store) -> None:
     assert store.changelog_offset("ab", 256) is not None
 
 
+def test_it_knows_which_changelog_it_holds(store: Store) -> None:
+    assert store.changelog("a", 0) is None
+    store.begin("a", 0, b"first")
+    store.write([StoreWrite("a", 0, {b"x": b"1"}, changelog_offset=7)])
+    assert (store.changelog("a", 0), store.changelog("a", 1)) == (b"first", None)
+    assert list(store.heads("a", 0)) == [b"x"], "the changelog is no key"
+    store.begin("a", 0, b"second")
+    assert (store.changelog("a", 0), store.changelog_offset("a", 0)) == (b"second", None)
+    assert list(store.heads("a", 0)) == []
+    store.clear("a", 0)
+    assert store.changelog("a", 0) is None
+
+
 def test_live_bytes_grow_with_what_is_kept(store: Store) -> None:
     before = store.live_bytes()
     store.write([StoreWrite("a", 0, {b"x": bytes(range(256)) * 400})])
