@@ -50,7 +50,7 @@ def phases(draw: st.DrawFn) -> tuple[int, list[tuple[Any, ...]]]:
     return partitions, draw(st.lists(phase, min_size=2, max_size=5))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     history=phases(),
     by=st.sampled_from(KEYS),

@@ -34,7 +34,7 @@ def rebuilt_histories(draw: st.DrawFn) -> tuple[int, list[Step]]:
     return partitions, steps
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     by=st.sampled_from(KEYS),
     window=windows,

@@ -76,7 +76,7 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     tables=tables,
     history=histories(),

@@ -71,8 +71,7 @@ def test_a_worker_says_where_its_web_server_is() -> None:
         settings=SimpleNamespace(standby_replicas=0),
         tables=tables,
         web_address="http://127.0.0.1:6067",
-        runner=None,
-        standbys=None,
+        parts=None,
     )
     said = Assignor(app).metadata({"sales"})
     assert Said.by(said.encode()) == Said(
