@@ -16,6 +16,7 @@ TICK_S = 0.002
 REPORT_INTERVAL_S = 0.5
 _RETRY_S = 0.1
 _SEED = 11
+_SHARE_MIN = 0.95
 
 
 async def read_steadily(
@@ -27,7 +28,7 @@ async def read_steadily(
     read in the warm-up is not counted.
     """
     random = Random(_SEED)
-    await _ready(table, users[0])
+    await _ready(table, users)
     ages_ms: Counter[int] = Counter()
     found = 0
 
@@ -59,11 +60,12 @@ async def read_steadily(
     report(reads=sent, found=found, seconds=elapsed, ages_ms=sorted(ages_ms.items()))
 
 
-async def _ready(table: Table, key: str) -> None:
-    """Wait until the table is served, and something is in it."""
+async def _ready(table: Table, keys: Sequence[str]) -> None:
+    """Wait until the table is served, and nearly all keys are in it."""
     while True:
         try:
-            if len(await table.get(key)):
+            rows = await table.range(keys)
+            if rows[table.by[0]].n_unique() > _SHARE_MIN * len(keys):
                 return
         except (TableNotRunningError, PartsMissingError):
             pass
