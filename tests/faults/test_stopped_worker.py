@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.group import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, load, running_group
+from tests.faults.group import (
+    PARTITIONS,
+    SESSION_TIMEOUT_MS,
+    TRANSACTION_TIMEOUT_MS,
+    load,
+    running_group,
+)
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
@@ -46,6 +52,7 @@ def test_a_former_self_comes_back(broker: str, tmp_path: Path, full_faults: bool
     with running_group(broker, tmp_path, 2) as group:
         with load(group, new_seed()) as sales:
             former = group.workers[0]
+            group.wait_for_shares(PARTITIONS // 2, *group.workers)  # else it has nothing to lose
             former.signal(signal.SIGSTOP)
             again = group.elsewhere(former)
             group.start(again)
