@@ -63,7 +63,8 @@ def test_away_for_longer_than_the_watchdog_waits(own: Broker, tmp_path: Path, ho
     settings: dict[str, str] = {}
     with running_group(own.bootstrap_servers, tmp_path, 2, **settings) as group:
         with load(group, seed) as sales:
-            group.wait_for_shares(6, *group.workers)  # who has none has nothing to wait for
+            group.wait_for_shares(6, *group.workers)
+            group.wait_for_all()  # who has nothing yet that stands still tells nothing
             marks = {item: group.log_size(item) for item in group.workers}
             with getattr(broken_broker, how)(own):
                 group.let_pass_until(time.monotonic() + 70)
