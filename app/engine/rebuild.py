@@ -46,11 +46,8 @@ class Earlier:
             [key for key in keys if key not in (META_KEY, DEFINITION_KEY)],
         )
 
-    def closing(self, table: Table) -> dict[int, int]:
-        """The windows that were to be closed and are not yet, as far as the table's windows are still these.
-
-        For each the hash of keys up to which (and without which) it had been emitted.
-        """
+    def closing(self, table: Table) -> dict[int, Build]:
+        """The closes to go on with: of windows that were to be closed and are not yet, if the table still has such."""
         before = self.meta.closed_before
         if before is None or not self._same_windows(table) or self.meta.format != FORMAT:
             return {}
@@ -58,10 +55,11 @@ class Earlier:
         # a rebuild that was interrupted has said it all in the builds, and deleted segments
         kept = () if self.meta.rebuilding else {segment.pane_of(key) for key in self.segments}
         waiting = {pane for pane in kept if pane < before and pane not in self.meta.closed}
-        same_key = self.definition is not None and (
-            self.definition.key == Definition.of(table, 0).key
-        )
-        return {pane: begun.get(pane, 0) if same_key else 0 for pane in {*begun, *waiting}}
+        if self.definition is None or self.definition.key != Definition.of(table, 0).key:
+            begun = dict.fromkeys(begun, 0)  # what had been emitted was of other keys
+        return {
+            pane: Build(0, 0, (), begun.get(pane, 0), closes=True) for pane in {*begun, *waiting}
+        }
 
     def closed_before(self, table: Table) -> int | None:
         """The start of the first window that had not been closed; those of another size are told by the time."""
@@ -132,17 +130,11 @@ class Rebuild:
             self._put(
                 number,
                 msgspec.structs.replace(
-                    known.meta, rebuilding=True, format=FORMAT, builds=self._builds(number)
+                    known.meta, rebuilding=True, format=FORMAT, builds=self._closing[number]
                 ),
             )
             for number, known in self._earlier.items()
         ]
-
-    def _builds(self, number: int) -> dict[int, Build]:
-        """The closes to go on with."""
-        return {
-            pane: Build(0, 0, (), done, closes=True) for pane, done in self._closing[number].items()
-        }
 
     def clearings(self) -> list[Change]:
         """Deletes the segments of before."""
@@ -249,7 +241,7 @@ class Rebuild:
                 },
                 builds={
                     pane: build
-                    for pane, build in self._builds(number).items()
+                    for pane, build in self._closing[number].items()
                     if pane in unclosed.runs
                 },
                 format=FORMAT,

@@ -47,12 +47,12 @@ class FullDiskError(StateRefusedError):
 class RocksDBStore:
     """Holds the segments of all tables of one worker below `path`.
 
-        A key is the table's name, a zero byte, the partition, and the changelog's key twice: once with the
-        value, once with its head, so that the state is taken over without reading it. Values of 4 KiB and
-        more are kept in blob files, so that compaction does not copy segments, except to be rid of garbage: RocksDB
-    would otherwise copy a quarter of what is live each time, which is half of the work of a restore.
+    A key is the table's name, a zero byte, the partition, and the changelog's key twice: once with the
+    value, once with its head, so that the state is taken over without reading it. Values of 4 KiB and
+    more are kept in blob files, so that compaction does not copy segments, except to be rid of garbage:
+    RocksDB would otherwise copy a quarter of what is live each time, which is half of the work of a restore.
 
-        Any method raises DamagedStoreError when RocksDB finds its files damaged, FullDiskError when it cannot write.
+    Any method raises DamagedStoreError when RocksDB finds its files damaged, FullDiskError when it cannot write.
     """
 
     def __init__(

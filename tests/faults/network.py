@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 _NOBODY = "02:00:00:00:00:ff"
 
@@ -62,25 +63,6 @@ class Namespace:
                 _run(*prefix, "ip", "neigh", "del", address, "dev", device)
 
 
-@contextmanager
-def namespace() -> Iterator[Namespace | None]:
-    """A namespace; None where that is not possible."""
-    made = Namespace()
-    try:
-        if shutil.which("ip") is None:
-            yield None
-            return
-        try:
-            made.make()
-        except subprocess.CalledProcessError:
-            yield None
-            return
-        yield made
-    finally:
-        if shutil.which("ip") is not None:
-            made.remove()
-
-
 class Lan:
     """Hosts on a network of their own. gateway: our address; addresses: the hosts'."""
 
@@ -131,23 +113,33 @@ class Lan:
         return f"hro{number}{self._mark}", f"hri{number}{self._mark}"
 
 
-@contextmanager
-def lan(hosts: int) -> Iterator[Lan | None]:
+def namespace() -> AbstractContextManager[Namespace | None]:
+    """A namespace; None where that is not possible."""
+    return _made(Namespace())
+
+
+def lan(hosts: int) -> AbstractContextManager[Lan | None]:
     """A network of so many hosts; None where that is not possible."""
+    return _made(Lan(hosts))
+
+
+Network = TypeVar("Network", Namespace, Lan)
+
+
+@contextmanager
+def _made(network: Network) -> Iterator[Network | None]:
     if shutil.which("ip") is None:
         yield None
         return
-    made = Lan(hosts)
     try:
-        made.make()
-    except subprocess.CalledProcessError:
-        made.remove()
-        yield None
-        return
-    try:
-        yield made
+        try:
+            network.make()
+        except subprocess.CalledProcessError:
+            yield None
+        else:
+            yield network
     finally:
-        made.remove()
+        network.remove()
 
 
 def _run(*command: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from app.kafka.broker import Broker
 from tests.faults import broken_broker
-from tests.faults.group import load, running_group
+from tests.faults.group import PARTITIONS, load, running_group
 from tests.own_broker import own_broker
 from tests.seeds import new_seed
 
@@ -63,7 +63,7 @@ def test_away_for_longer_than_the_watchdog_waits(own: Broker, tmp_path: Path, ho
     settings: dict[str, str] = {}
     with running_group(own.bootstrap_servers, tmp_path, 2, **settings) as group:
         with load(group, seed) as sales:
-            group.wait_for_shares(6, *group.workers)
+            group.wait_for_shares(PARTITIONS // 2, *group.workers)
             group.wait_for_all()  # who has nothing yet that stands still tells nothing
             marks = {item: group.log_size(item) for item in group.workers}
             with getattr(broken_broker, how)(own):
