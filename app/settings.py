@@ -164,6 +164,11 @@ class Settings(BaseSettings):
     away."""
     web_page_rows_max: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Rows of a table that one page or JSON answer shows."""
+    web_view_rows_max: Annotated[int, Field(ge=1000, le=100_000_000)] = 1_000_000
+    """Rows of a table that a page looks at, to filter and sort them; of what has more it shows a
+    part. Larger: more memory while somebody looks."""
+    web_live_views_max: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Pages and streams that are kept up to date at a time; further ones are refused."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """`console` for people, `json` for machines (one object a line); `auto`: console on a
     terminal, else JSON."""

@@ -42,6 +42,7 @@ from app.state.rocksdb_store import DamagedStoreError, FullDiskError
 from app.state.slot import SlotError, WorkerSlot
 from app.web.faust_web import install
 from app.web.free_port import free_port
+from app.web.limits import WebLimits
 
 log = structlog.get_logger(__name__)
 
@@ -281,7 +282,11 @@ class Headrace(faust.App):  # type: ignore[misc]
             metrics=metrics.render,
             health=parts.vitals.health,
             ready=parts.vitals.ready,
-            page_rows_max=self.settings.web_page_rows_max,
+            limits=WebLimits(
+                page_rows=self.settings.web_page_rows_max,
+                view_rows=self.settings.web_view_rows_max,
+                live_views=self.settings.web_live_views_max,
+            ),
         )
 
     async def on_started_init_extra_services(self) -> None:

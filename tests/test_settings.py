@@ -17,6 +17,7 @@ UNITS = ("_ms", "_kb", "_mb", "_ms_max", "_kb_max", "_mb_max", "_rows_max")
 # Whole numbers that count what their name says, or name a place.
 COUNTS = {
     "agent_attempts_max",
+    "web_live_views_max",
     "json_depth_max",
     "polars_threads",
     "segments_per_window_max",

@@ -94,17 +94,42 @@ class CommittedReader:
             panes.update(item.stacks.runs)
         return sorted(panes, reverse=True)
 
-    def window(self, table: str, start_ms: int) -> pl.DataFrame:
+    def rows_at_most(self, table: str, start_ms: int) -> int:
+        """How many rows a window has at most: a key may have several. KeyError: no such table."""
+        self._processor.tables[table]
+        return sum(
+            head.rows
+            for item in self._processor.partitions_of(table)
+            for run in item.stacks.runs.get(start_ms, ())
+            for head in run.heads
+        )
+
+    def window(self, table: str, start_ms: int, rows_max: int | None = None) -> pl.DataFrame:
         """All rows of one window, unsorted; empty when there is none. KeyError: no such table.
 
+        rows_max: so many of them are enough, and no more than these are in memory.
         Blocks while segments are read; may be called from any thread.
         """
+        if rows_max is not None and self.rows_at_most(table, start_ms) > rows_max:
+            return self._some(table, start_ms, rows_max)
 
         def rows(item: TablePartition) -> list[pl.DataFrame]:
             watermark = item.meta.watermark  # before the runs, so that it is never ahead of them
             return _result(item.table, self._partials(item, start_ms, _all), watermark)
 
         return self._gathered(table, rows)
+
+    def _some(self, table: str, start_ms: int, rows_max: int) -> pl.DataFrame:
+        """The first rows of a large window, partition after partition."""
+        found, left = [pl.DataFrame(schema=self._processor.tables[table].row_schema)], rows_max
+        for number in sorted(self.partitions(table)):
+            with contextlib.suppress(_NotHere):
+                for frame in self._slices(table, number, start_ms):
+                    found.append(frame.head(left))
+                    left -= len(found[-1])
+                    if not left:
+                        return pl.concat(found)
+        return pl.concat(found)
 
     def partitions(self, table: str) -> frozenset[int]:
         """The table's partitions that this worker has now."""

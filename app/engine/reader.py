@@ -42,8 +42,12 @@ class TableReader(Protocol):
         """Start times (ms) of the windows that are kept, newest first. KeyError: no such table."""
         ...
 
-    def window(self, table: str, start_ms: int) -> pl.DataFrame:
-        """All rows of one window, unsorted; empty when there is none.
+    def rows_at_most(self, table: str, start_ms: int) -> int:
+        """How many rows a window has at most; known without reading them. KeyError: no such table."""
+        ...
+
+    def window(self, table: str, start_ms: int, rows_max: int | None = None) -> pl.DataFrame:
+        """All rows of one window, or so many of them, unsorted; empty when there is none.
 
         Columns: window_start, window_end (int ms) if it has windows, the keys, the columns.
         """

@@ -61,9 +61,9 @@ class TableReads:
 
     async def window(self, time: int | datetime) -> pl.DataFrame:
         """The rows of the window that holds a time (ms, or a datetime with its zone)."""
-        time_ms = time if isinstance(time, int) else round(time.timestamp() * 1000)
-        pane = self._table.windowing.pane_of(time_ms)
-        found = await self._answers.gather(Question(self._table.name, window=pane), None)
+        found = await self._answers.gather(
+            Question(self._table.name, window=self._pane(time)), None
+        )
         return self._whole(self._ordered(found.frames), found.missing, found.count)
 
     async def windows(self) -> list[int]:
@@ -72,9 +72,14 @@ class TableReads:
         self._whole(pl.DataFrame({"window": starts}, schema=WINDOWS), missing, count)
         return starts
 
-    async def scan(self) -> AsyncIterator[pl.DataFrame]:
-        """All rows, window after window, in frames of bounded size. What is missing is told at the end."""
+    async def scan(self, time: int | datetime | None = None) -> AsyncIterator[pl.DataFrame]:
+        """All rows, window after window, in frames of bounded size. What is missing is told at the end.
+
+        time: only those of the window that holds it (ms, or a datetime with its zone).
+        """
         starts, absent, count = await self._windows()
+        if time is not None:
+            starts = [start for start in starts if start == self._pane(time)]
         missing = dict(absent)
         for start in reversed(starts):
             try:
@@ -84,6 +89,10 @@ class TableReads:
             except PartsMissingError as error:
                 missing |= error.missing
         self._whole(pl.DataFrame(), missing, count)
+
+    def _pane(self, time: int | datetime) -> int:
+        time_ms = time if isinstance(time, int) else round(time.timestamp() * 1000)
+        return self._table.windowing.pane_of(time_ms)
 
     async def _windows(self) -> tuple[list[int], Mapping[int, str], int]:
         found = await self._answers.gather(Question(self._table.name), None)

@@ -157,12 +157,13 @@ class Table:
         """The rows of the window that holds a time (ms, or a datetime), of all workers of the group."""
         return await self.group.window(time)
 
-    def scan(self) -> AsyncIterator[pl.DataFrame]:
+    def scan(self, time: int | datetime | None = None) -> AsyncIterator[pl.DataFrame]:
         """All rows of all workers, in frames of bounded size: `async for frame in table.scan()`.
 
+        time: only those of the window that holds it.
         PartsMissingError, at the end: some workers gave none, or not all; of those some may have come.
         """
-        return self.group.scan()
+        return self.group.scan(time)
 
     @property
     def here(self) -> TableReads:

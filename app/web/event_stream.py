@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 
 from aiohttp import web
 
-STREAMS_MAX = 200
 INTERVAL_S_MIN = 0.25
 BUSY_SHARE_MAX = 0.25
 HEARTBEAT_S = 15.0
@@ -41,7 +40,8 @@ class EventStreams:
     busy no more than BUSY_SHARE_MAX of the time, however many there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, streams_max: int) -> None:
+        self._streams_max = streams_max
         self._open: set[asyncio.Task[object]] = set()
         self._turn = asyncio.Lock()
         self._rested = 0.0
@@ -53,8 +53,8 @@ class EventStreams:
         The event `page` has the body; its id is the version. Bodies equal to the last one are
         not sent again. A client that takes nothing for WRITE_S_MAX is dropped.
         """
-        if self._closing or len(self._open) >= STREAMS_MAX:
-            raise web.HTTPServiceUnavailable(text=f"all {STREAMS_MAX} live views are taken")
+        if self._closing or len(self._open) >= self._streams_max:
+            raise web.HTTPServiceUnavailable(text=f"all {self._streams_max} live views are taken")
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)

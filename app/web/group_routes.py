@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import polars as pl
 from aiohttp import web
 
 from app.engine.local_answers import LocalAnswers
@@ -14,10 +13,10 @@ from app.engine.reader import TableInfo
 from app.web import group_json, rows_json, rows_query
 from app.web.errors import UnknownTable
 from app.web.single import single
-from app.web.table_views import page_of
+from app.web.table_views import FirstRows
 
 WINDOWS_AT_A_TIME_MAX = 2
-"""A window is in memory while it is filtered and sorted; further requests wait."""
+"""Each is read in full, to filter and sort it, though never in memory as a whole; further requests wait."""
 
 
 class GroupRoutes:
@@ -58,16 +57,17 @@ class GroupRoutes:
         query = rows_query.parse(asked, info, rows_max=self._rows_max)
         if query.window == "all":
             raise rows_query.QueryError("one window is given at a time: its start in ms, or newest")
+        rows = FirstRows(info, query)
         async with self._windows:
-            rows, missing = await self._rows(info, query.window)
-            page = await asyncio.to_thread(page_of, info, query, rows)
-        body = rows_json.rows(info, query, page)
-        del body["windows_left_out"]
+            missing = await self._add(rows, info, query.window)
+        body = rows_json.rows(info, query, rows.page())
+        del body["windows_left_out"], body["truncated"]
         return _answer(missing, **body)
 
-    async def _rows(
-        self, info: TableInfo, window: str | int
-    ) -> tuple[pl.DataFrame, PartsMissingError | None]:
+    async def _add(
+        self, rows: FirstRows, info: TableInfo, window: str | int
+    ) -> PartsMissingError | None:
+        """Add a window's rows, frame by frame; what is missing of them."""
         reads = self._reads(info.name)
         missing = None
         if window == "newest":
@@ -77,9 +77,11 @@ class GroupRoutes:
                 starts, missing = error.rows["window"].to_list(), error
             window = max(starts, default=0)
         try:
-            return await reads.window(int(window)), missing
+            async for frame in reads.scan(int(window)):
+                await asyncio.to_thread(rows.add, frame)
         except PartsMissingError as error:
-            return error.rows, error
+            return error
+        return missing
 
     def _table(self, request: web.Request) -> TableInfo:
         name = request.match_info["name"]

@@ -11,11 +11,12 @@ from app.web import cell_text
 from app.web.cell_text import Cell
 from app.web.layout import document, heading, table_url
 from app.web.markup import Markup, element
+from app.web.table_views import Count
 
 NO_TABLES = "There are no tables yet. A table is one file in tables/."
 
-Listed = tuple[TableInfo, int | None, int, Restoring | None]
-"""A table, the start of its newest window in ms if there is one, the rows of that, and its restore."""
+Listed = tuple[TableInfo, Count, Restoring | None]
+"""A table, its newest window, and its restore."""
 
 
 def html(tables: Sequence[Listed]) -> str:
@@ -58,8 +59,8 @@ def _tables(tables: Sequence[Listed]) -> Markup:
     )
 
 
-def _row(info: TableInfo, newest: int | None, rows: int, restoring: Restoring | None) -> Markup:
-    window, count = _live(info, newest, rows, restoring)
+def _row(info: TableInfo, newest: Count, restoring: Restoring | None) -> Markup:
+    window, count = _live(info, newest, restoring)
     name = element("a", info.name, href=table_url(info.name))
     description = element("p", info.description) if info.description else None
     return element(
@@ -74,14 +75,12 @@ def _row(info: TableInfo, newest: int | None, rows: int, restoring: Restoring | 
     )
 
 
-def _live(
-    info: TableInfo, newest: int | None, rows: int, restoring: Restoring | None
-) -> tuple[Cell, Cell]:
+def _live(info: TableInfo, newest: Count, restoring: Restoring | None) -> tuple[Cell, Cell]:
     if restoring is not None:
         return cell_text.restoring(restoring), cell_text.NOTHING
-    if newest is None:
+    if newest.window is None:
         return cell_text.NOTHING, Cell("0")
-    count = Cell(f"{rows:,}")
+    count = Cell(f"{newest.rows:,}" if newest.exact else f"at most {newest.rows:,}")
     if info.window_size_ms is None:
         return cell_text.NOTHING, count
-    return cell_text.window(newest, newest + info.window_size_ms), count
+    return cell_text.window(newest.window, newest.window + info.window_size_ms), count

@@ -18,6 +18,7 @@ from app.web.event_stream import EventStreams, Feed
 from app.web.group_json import Reads
 from app.web.group_routes import GroupRoutes
 from app.web.guard import host_guard, secure
+from app.web.limits import WebLimits
 from app.web.peer_route import PeerRoute
 from app.web.peer_wire import PATH
 from app.web.rows_page import RowsPage
@@ -40,7 +41,7 @@ def mount(
     metrics: Callable[[], bytes],
     health: Check,
     ready: Check,
-    page_rows_max: int,
+    limits: WebLimits,
     hosts: Collection[str] = (),
 ) -> None:
     """Add all routes, the security headers and the Host guard, before the application is started.
@@ -50,10 +51,10 @@ def mount(
     reads:         gives the reads of a table, of the whole group, by its name.
     metrics:       gives the Prometheus text of now.
     health, ready: give a yes or no (200 or 503) and what to say about it as JSON.
-    page_rows_max: the largest `limit` that a request may ask for.
+    limits:        how much is given and kept at most.
     hosts:         host names and addresses to answer to, besides the loopback ones.
     """
-    routes = _Routes(reader, page_rows_max)
+    routes = _Routes(reader, limits)
     web_app.middlewares.append(host_guard(hosts))
     web_app.middlewares.append(errors(reader))
     web_app.on_response_prepare.append(secure)
@@ -66,7 +67,7 @@ def mount(
     add("/api/tables", routes.list_json)
     add("/api/tables/{name}/rows", routes.rows_json)
     add("/api/tables/{name}/events", routes.json_events, allow_head=False)
-    group = GroupRoutes(local, reads, page_rows_max)
+    group = GroupRoutes(local, reads, limits.page_rows)
     add("/api/tables/{name}/keys/{key:.*}", group.key)
     add("/api/tables/{name}/windows/{window}", group.window)
     web_app.router.add_post(PATH + "{name}", PeerRoute(local).answer)
@@ -77,11 +78,11 @@ def mount(
 
 
 class _Routes:
-    def __init__(self, reader: TableReader, page_rows_max: int) -> None:
+    def __init__(self, reader: TableReader, limits: WebLimits) -> None:
         self._reader = reader
-        self._page_rows_max = page_rows_max
-        self._views = TableViews(reader)
-        self._streams = EventStreams()
+        self._page_rows_max = limits.page_rows
+        self._views = TableViews(reader, limits.view_rows)
+        self._streams = EventStreams(limits.live_views)
 
     async def close(self, _: web.Application) -> None:
         await self._streams.close()
@@ -92,8 +93,8 @@ class _Routes:
 
     async def list_json(self, _: web.Request) -> web.Response:
         tables = [
-            rows_json.table(info, self._reader.version(info.name), newest, rows, restoring)
-            for info, newest, rows, restoring in await self._listed()
+            rows_json.table(info, self._reader.version(info.name), newest, restoring)
+            for info, newest, restoring in await self._listed()
         ]
         return _json({"tables": tables})
 
@@ -161,7 +162,7 @@ class _Routes:
 
     async def _listed(self) -> list[list_page.Listed]:
         return [
-            (info, *await self._views.count(info), self._reader.restoring(info.name))
+            (info, await self._views.count(info), self._reader.restoring(info.name))
             for info in self._reader.tables()
         ]
 

@@ -11,7 +11,7 @@ import polars as pl
 from app.engine.reader import TableInfo
 from app.engine.restore_progress import Restoring
 from app.web.rows_query import WINDOW_START, RowsQuery
-from app.web.table_views import WINDOW_END, Page
+from app.web.table_views import WINDOW_END, Count, Page
 
 SAFE_INTEGER_MAX = 2**53 - 1
 
@@ -22,7 +22,7 @@ def encode(value: Any) -> bytes:
 
 
 def table(
-    info: TableInfo, version: int, newest: int | None, rows: int, progress: Restoring | None
+    info: TableInfo, version: int, newest: Count, progress: Restoring | None
 ) -> dict[str, Any]:
     """What a table is, with the size of its newest window."""
     return {
@@ -34,8 +34,9 @@ def table(
         "window": info.window,
         "window_size_ms": info.window_size_ms,
         "version": version,
-        "newest_window": newest,
-        "newest_window_rows": rows,
+        "newest_window": newest.window,
+        "newest_window_rows": newest.rows,
+        "newest_window_rows_exact": newest.exact,
         "restoring": restoring(progress),
     }
 
@@ -66,6 +67,7 @@ def rows(
         "table": info.name,
         "window": query.window,
         "windows_left_out": page.left_out,
+        "truncated": page.truncated,
         "total": page.total,
         "total_unfiltered": page.total_unfiltered,
         "offset": query.offset,

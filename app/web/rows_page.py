@@ -158,6 +158,8 @@ class RowsPage:
             text = f"Rows {offset + 1:,} to {offset + page.frame.height:,} of {of}"
         if page.left_out:
             text += f"; the {page.left_out:,} oldest windows are left out"
+        if page.truncated:
+            text += "; the window has more: filter by a whole key to find it among them"
         return text
 
     def _window(self) -> str:

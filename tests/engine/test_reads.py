@@ -82,6 +82,23 @@ async def test_several_keys_windows_and_all() -> None:
         assert set(window["window_start"]) == {20}
     frames = [frame async for frame in table.scan()]
     assert pl.concat(frames)["size"].sum() == sum(range(40))
+    frames = [frame async for frame in table.scan(25)]
+    assert pl.concat(frames).sort("shop").equals((await table.window(25)).sort("shop"))
+    await asyncio.to_thread(bench.close)
+
+
+async def test_no_more_of_a_window_is_read_than_is_wanted() -> None:
+    table = by_shop()
+    bench = await asyncio.to_thread(bench_of, table)
+    reader = bench.worker.reader
+    for start in reader.windows(table.name):
+        whole = reader.window(table.name, start).sort("shop")
+        assert len(whole) <= reader.rows_at_most(table.name, start)
+        for rows_max in range(12):
+            some = reader.window(table.name, start, rows_max).sort("shop")
+            assert len(some) == min(rows_max, len(whole))
+            assert whole.join(some, on="shop", how="semi").equals(some)
+    assert reader.rows_at_most(table.name, 9_990) == 0
     await asyncio.to_thread(bench.close)
 
 

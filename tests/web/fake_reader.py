@@ -44,20 +44,27 @@ class FakeReader:
     def windows(self, table: str) -> Sequence[int]:
         return sorted(self._tables[table].windows, reverse=True)
 
-    def window(self, table: str, start_ms: int) -> pl.DataFrame:
+    def rows_at_most(self, table: str, start_ms: int) -> int:
+        frame = self._tables[table].windows.get(start_ms)
+        return 0 if frame is None else 2 * frame.height
+
+    def window(self, table: str, start_ms: int, rows_max: int | None = None) -> pl.DataFrame:
         found = self._tables[table]
         found.reads += 1
-        if start_ms in found.windows:
-            return found.windows[start_ms]
-        return empty(found.info)
+        frame = found.windows.get(start_ms, empty(found.info))
+        return frame if rows_max is None else frame.head(rows_max)
 
     def partitions(self, table: str) -> frozenset[int]:
-        return frozenset()
+        return frozenset({0})
 
     def answer(
         self, question: Question, partitions: Collection[int]
     ) -> Iterator[Rows | frozenset[int]]:
-        yield frozenset()
+        found = self._tables[question.table]
+        if question.keys is not None and partitions:
+            for frame in found.windows.values():
+                yield Rows(0, frame.join(question.keys, on=found.info.keys, how="semi"))
+        yield frozenset(partitions)
 
     def restoring(self, table: str) -> Restoring | None:
         return self._tables[table].restoring

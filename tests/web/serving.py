@@ -10,14 +10,15 @@ from typing import Any
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
+from app.web.limits import WebLimits
 from tests.web.fake_reader import FakeReader
-from tests.web.shop import application
+from tests.web.shop import LIMITS, application
 
 
 @contextlib.asynccontextmanager
-async def served(reader: FakeReader, page_rows_max: int = 1000) -> AsyncIterator[TestClient]:
+async def served(reader: FakeReader, limits: WebLimits = LIMITS) -> AsyncIterator[TestClient]:
     """A client of the pages over a reader."""
-    async with TestClient(TestServer(application(reader, page_rows_max))) as client:
+    async with TestClient(TestServer(application(reader, limits))) as client:
         yield client
 
 

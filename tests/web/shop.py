@@ -16,6 +16,7 @@ from app.engine.local_answers import LocalAnswers
 from app.engine.reads import TableReads
 from app.engine.table import TableNotRunningError
 from app.web import mount
+from app.web.limits import WebLimits
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame
 
 REVENUE = describe(
@@ -43,6 +44,7 @@ COUNTRIES = (
     *("HU", "IE", "IT", "JP", "KR", "LT", "LU", "LV", "MX", "NL", "NO", "NZ", "PL", "PT", "RO"),
     *("SE", "SI", "SK", "US"),
 )
+LIMITS = WebLimits(page_rows=1000)
 METHODS = ["card", "direct debit", "invoice", "wallet"]
 
 
@@ -131,7 +133,7 @@ def nobodys(table: str) -> TableReads:
     raise TableNotRunningError(f"nothing reads {table}")
 
 
-def application(reader: FakeReader, page_rows_max: int = 1000) -> web.Application:
+def application(reader: FakeReader, limits: WebLimits = LIMITS) -> web.Application:
     """The pages over a reader."""
     app = web.Application()
     mount(
@@ -142,7 +144,7 @@ def application(reader: FakeReader, page_rows_max: int = 1000) -> web.Applicatio
         metrics=lambda: b"events_total 1\n",
         health=lambda: (True, {"status": "ok"}),
         ready=lambda: (False, {"status": "restoring", "partitions": 3}),
-        page_rows_max=page_rows_max,
+        limits=limits,
     )
     return app
 

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from app.engine.restore_progress import Restoring
 from app.web import event_stream
 from app.web.event_stream import EventStreams, Feed
+from app.web.limits import WebLimits
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe
 from tests.web.serving import next_event, served
 from tests.web.shop import revenue, shop
@@ -120,7 +121,7 @@ def stream_app(streams: EventStreams, feed: Feed[int]) -> web.Application:
 
 
 async def test_a_stream_ends_with_its_client() -> None:
-    streams, waiting = EventStreams(), asyncio.Event()
+    streams, waiting = EventStreams(9), asyncio.Event()
 
     async def make() -> tuple[int, bytes]:
         return 1, b"{}"
@@ -143,7 +144,7 @@ async def test_a_client_that_does_not_read_holds_nothing_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_stream, "WRITE_S_MAX", 0.3)
-    streams, made = EventStreams(), 0
+    streams, made = EventStreams(9), 0
 
     async def make() -> tuple[int, bytes]:
         nonlocal made
@@ -177,7 +178,7 @@ async def test_a_quiet_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_many_streams_leave_time_for_the_rest() -> None:
-    streams, busy_s = EventStreams(), 0.0
+    streams, busy_s = EventStreams(9), 0.0
 
     async def make() -> tuple[int, bytes]:
         nonlocal busy_s
@@ -199,9 +200,8 @@ async def test_many_streams_leave_time_for_the_rest() -> None:
             answer.close()
 
 
-async def test_the_number_of_streams_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "STREAMS_MAX", 1)
-    async with served(shop(0)) as client:
+async def test_the_number_of_streams_is_limited() -> None:
+    async with served(shop(0), WebLimits(live_views=1)) as client:
         await client.get("/events")
         answer = await client.get(f"/api/tables/{NAME}/events")
         assert answer.status == 503

@@ -13,6 +13,7 @@ import pytest
 from app.engine.local_answers import LocalAnswers
 from app.settings import Settings
 from app.web import install
+from app.web.limits import WebLimits
 from app.worker import Headrace
 from tests.web.fake_reader import FakeReader
 from tests.web.serving import next_event
@@ -34,7 +35,7 @@ class App(faust.App):  # type: ignore[misc]
             metrics=lambda: b"",
             health=lambda: (True, {}),
             ready=lambda: (True, {}),
-            page_rows_max=100,
+            limits=WebLimits(page_rows=100),
         )
 
 

@@ -19,6 +19,7 @@ from app.engine.aggregates import count
 from app.engine.table import Table
 from app.web import mount
 from app.web.group_json import key
+from app.web.limits import WebLimits
 from app.web.rows_query import QueryError
 from tests.engine.group import PARTITIONS, SALES, Group, Owner, group_of
 from tests.engine.sales import Sale
@@ -44,7 +45,7 @@ async def served(*owners: Owner) -> AsyncIterator[tuple[TestClient, Group]]:
             metrics=lambda: b"",
             health=lambda: (True, {}),
             ready=lambda: (True, {}),
-            page_rows_max=15,
+            limits=WebLimits(page_rows=15),
         )
         async with TestClient(TestServer(app)) as client:
             yield client, group

@@ -49,6 +49,7 @@ async def test_the_list_describes_every_table() -> None:
         "version": 0,
         "newest_window": 5 * MINUTE_MS,
         "newest_window_rows": 7,
+        "newest_window_rows_exact": True,
         "restoring": None,
     }
 

@@ -6,16 +6,17 @@ import asyncio
 import functools
 import re
 import time
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.web import table_views
 from app.web.recent import Recent
 from app.web.rows_query import RowsQuery, parse
-from app.web.table_views import Page, TableViews
+from app.web.table_views import FirstRows, Page, TableViews
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame
 from tests.web.shop import shop
 
@@ -94,8 +95,8 @@ def same(page: Page) -> Page:
     return page
 
 
-def ask(reader: FakeReader, parameters: dict[str, str]) -> Page:
-    views = TableViews(reader)
+def ask(reader: FakeReader, parameters: dict[str, str], rows_max: int = 10_000) -> Page:
+    views = TableViews(reader, rows_max)
     info = reader.tables()[0]
     try:
         return asyncio.run(views.page(info, parse(parameters, info, rows_max=1000), same))
@@ -131,7 +132,7 @@ def test_a_page_of_many_keys_is_quick_and_shared() -> None:
     ]
 
     async def many_viewers() -> float:
-        views = TableViews(reader)
+        views = TableViews(reader, 1_000_000)
         started = time.perf_counter()
         pages = await asyncio.gather(*(views.page(table.info, query, same) for query in queries))
         views.close()
@@ -148,7 +149,7 @@ def test_a_new_version_is_read_anew() -> None:
     query = parse({}, info, rows_max=50)
 
     async def versions() -> None:
-        views = TableViews(reader)
+        views = TableViews(reader, 1_000_000)
         before = await views.page(info, query, same)
         await reader.put(info.name, before.frame.with_columns(orders=pl.lit(99)))
         after = await views.page(info, query, same)
@@ -159,10 +160,57 @@ def test_a_new_version_is_read_anew() -> None:
     asyncio.run(versions())
 
 
-def test_all_windows_stop_at_the_limit_of_rows(monkeypatch: Any) -> None:
-    monkeypatch.setattr(table_views, "VIEW_ROWS_MAX", 80)
-    page = ask(FakeReader(shop(0)["revenue_per_minute"]), {"window": "all", "limit": "100"})
+def test_all_windows_stop_at_the_limit_of_rows() -> None:
+    reader = FakeReader(shop(0)["revenue_per_minute"])
+    page = ask(reader, {"window": "all", "limit": "100"}, rows_max=80)
     assert (page.total, page.left_out, len(page.windows)) == (68, 4, 6)
+    assert not page.truncated
+
+
+@pytest.mark.parametrize("window", ["newest", "all"])
+def test_of_a_large_window_a_part_is_shown_and_each_key_is_found(window: str) -> None:
+    table = shop(0, customer_count=50)["orders_per_customer"]
+    newest = table.windows[max(table.windows)]
+    for key in newest["customer_id"]:
+        asked = {"window": window, "limit": "50"}
+        page = ask(FakeReader(table), asked, rows_max=20)
+        assert (page.total, page.total_unfiltered, page.truncated) == (20, 20, True)
+        for name in ("filter", "filter.customer_id"):
+            page = ask(FakeReader(table), {**asked, name: key}, rows_max=20)
+            shown = page.frame.filter(pl.col("window_start") == max(table.windows))
+            assert shown["customer_id"].to_list() == [key]
+    assert ask(FakeReader(table), {**asked, "filter": "nobody"}, rows_max=20).total == 0
+
+
+def test_the_rows_of_a_large_window_are_not_read_to_count_them() -> None:
+    table = shop(0, customer_count=50)["orders_per_customer"]
+    views = TableViews(FakeReader(table), 99)
+    counted = asyncio.run(views.count(table.info))
+    assert (counted.rows, counted.exact, table.reads) == (100, False, 0)
+    counted = asyncio.run(TableViews(FakeReader(table), 100).count(table.info))
+    assert (counted.rows, counted.exact, table.reads) == (50, True, 1)
+
+
+@given(
+    cuts=st.lists(st.integers(0, 34), max_size=4),
+    sort=st.sampled_from(["country", "orders", "revenue"]),
+    order=st.sampled_from(["asc", "desc"]),
+    offset=st.integers(0, 40),
+    text=st.sampled_from(["", "e", "no such"]),
+)
+def test_the_first_rows_of_parts_are_those_of_the_whole(
+    cuts: list[int], sort: str, order: str, offset: int, text: str
+) -> None:
+    table = shop(0, minutes=1)["revenue_per_minute"]
+    asked = {"sort": sort, "order": order, "offset": str(offset), "limit": "7", "filter": text}
+    rows = FirstRows(table.info, parse(asked, table.info, rows_max=100))
+    (whole,) = table.windows.values()
+    bounds = [0, *sorted(cuts), len(whole)]
+    for start, end in pairwise(bounds):
+        rows.add(whole[start:end])
+    got, expected = rows.page(), ask(FakeReader(table), asked)
+    assert got.frame.equals(expected.frame)
+    assert (got.total, got.total_unfiltered) == (expected.total, expected.total_unfiltered)
 
 
 def test_the_cache_keeps_to_its_size() -> None:
