@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from app.engine.batch_columns import OFFSET, TIME
-from app.engine.table import Table
+from app.engine.table import DIFFERENT, Table
+
+_SINGLES_MAX = 16
+"""So many batches in a row are not grouped, before it is tried again whether their keys still differ."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Intake:
         self._table = table
         self._window = table.windowing
         self._stream_time = stream_time
+        self._singles_left = 0
 
     def take(self, frame: pl.DataFrame) -> Taken:
         """Reduce a batch to partials. frame: the table's fields and `_time`, at least one row, in log order."""
@@ -67,14 +71,24 @@ class Intake:
         """Partials of what is not late. seen: the stream time of each row; asked for only if it matters."""
         first: int = frame[TIME].min()  # type: ignore[assignment]
         if self._window.late_at(first) > now:
-            return Taken(self._table.partial(frame), now, None)
+            return Taken(self._partial(frame), now, None)
         late_at = frame.select(self._window.late_at(pl.col(TIME))).to_series()
         late = (late_at <= seen()).fill_null(False)
         if not late.any():
-            return Taken(self._table.partial(frame), now, None)
+            return Taken(self._partial(frame), now, None)
         kept = frame.filter(~late)
-        partial = self._table.partial(kept) if len(kept) else None
+        partial = self._partial(kept) if len(kept) else None
         return Taken(partial, now, late.arg_true())
+
+    def _partial(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """One row per window and key, or one per event while nearly all of their keys differ."""
+        if self._singles_left and (singles := self._table.singles(frame)) is not None:
+            self._singles_left -= 1
+            return singles
+        partial = self._table.partial(frame)
+        if len(partial) > DIFFERENT * len(frame):
+            self._singles_left = _SINGLES_MAX
+        return partial
 
 
 def _seen(events: pl.DataFrame, before: int | None) -> pl.Series:

@@ -28,6 +28,7 @@ class Sessions:
     """Groups events and partials by key and session; says which are late, gone and dead."""
 
     partial = (pl.col(TIME).min().alias(FIRST), pl.col(TIME).max().alias(LAST))
+    single = (pl.col(TIME).alias(FIRST), pl.col(TIME).alias(LAST))
     merge = (pl.col(FIRST).min(), pl.col(LAST).max())
 
     def __init__(self, ttl_ms: int, keys: Sequence[str]) -> None:

@@ -24,7 +24,8 @@ PANE = "_pane"
 """The hidden column of every partial: the start of the window (ms)."""
 WINDOW_START, WINDOW_END = "window_start", "window_end"
 
-_DIFFERENT = 0.8
+DIFFERENT = 0.8
+"""Rows of which more than this share are of different keys are not worth grouping."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
@@ -84,15 +85,19 @@ class Table:
         self._keys = list(self.by)
         self.sessions = None if self.ttl_ms is None else Sessions(self.ttl_ms, self._keys)
         self._partial = [pl.len().cast(pl.Int64).alias(EVENTS)]
+        self._single: list[pl.Expr] | None = [pl.lit(1, pl.Int64).alias(EVENTS)]
         self._merge = [pl.col(EVENTS).sum()]
         self.parts: dict[str, list[str]] = {}
         for column, aggregate in self.columns.items():
             partial = aggregate.partial(column)
             self.parts[column] = [expression.meta.output_name() for expression in partial]
             self._partial += partial
+            single = aggregate.single(column)
+            self._single = None if self._single is None or single is None else self._single + single
             self._merge += aggregate.merge(column)
         if self.sessions:
             self._partial += self.sessions.partial
+            self._single = self._single and [*self._single, *self.sessions.single]
             self._merge += self.sessions.merge
         self.row_schema = {
             **({WINDOW_START: pl.Int64(), WINDOW_END: pl.Int64()} if self.windowed else {}),
@@ -209,6 +214,16 @@ class Table:
             self._partial
         )
 
+    def singles(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """A partial of each event, for `merge` to reduce; None: an aggregate does not tell how.
+
+        Where nearly all events are of different keys, to group them costs much and reduces nothing.
+        """
+        if self._single is None:
+            return None
+        pane = self.windowing.pane(pl.col(TIME)).alias(PANE)
+        return frame.select(pane, *self._keys, *self._single)
+
     def merge(self, partials: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Reduce partials to one row per window and key; with a ttl, per key and session.
 
@@ -230,7 +245,7 @@ class Table:
         if any(self.row_schema[key].is_nested() for key in self.by):  # cannot be counted so
             return self.merge([stacked])
         different = stacked.select(pl.col(self._keys).approx_n_unique()).row(0)
-        return stacked if max(different) > _DIFFERENT * len(stacked) else self.merge([stacked])
+        return stacked if max(different) > DIFFERENT * len(stacked) else self.merge([stacked])
 
     def result(self, merged: pl.DataFrame) -> pl.DataFrame:
         """What readers see of merged partials: window_start, window_end (if windowed), the keys, the columns."""

@@ -127,6 +127,21 @@ def test_a_merge_leaves_what_stands_alone_as_it_is(aggregate: Aggregate, sold: l
 
 
 @each_aggregate
+@settings(max_examples=12)
+@given(sold=st.lists(sales, min_size=1, max_size=5))
+def test_events_that_are_not_grouped_are_partials_of_one_event_each(
+    aggregate: Aggregate, sold: list[Sale]
+) -> None:
+    table, frame = table_of(aggregate), batch_of(sold).frame
+    singles = table.singles(frame)
+    if singles is None:
+        return
+    one_by_one = [table.partial(frame[row]) for row in range(len(frame))]
+    assert_frame_equal(singles, pl.concat(one_by_one).select(singles.columns))
+    assert singles.columns == one_by_one[0].columns
+
+
+@each_aggregate
 def test_the_result_has_the_type_that_was_said(aggregate: Aggregate) -> None:
     table = table_of(aggregate)
     filled = Sale(shop="a", region="r", size=3, price=0.5, gift=True)

@@ -29,6 +29,13 @@ class Aggregate(ABC):
     def partial(self, name: str) -> list[pl.Expr]:
         """Expressions over the events of one group."""
 
+    def single(self, name: str) -> list[pl.Expr] | None:
+        """What `partial` gives where each event is a group of its own, as expressions over rows.
+
+        None: it is not told; such events are grouped like all others, which costs twenty times as much.
+        """
+        return None
+
     @abstractmethod
     def merge(self, name: str) -> list[pl.Expr]:
         """Expressions over the partials of one group."""

@@ -17,6 +17,10 @@ class Count(Aggregate):
     def partial(self, name: str) -> list[pl.Expr]:
         return [] if self.where is None else [self.where.sum().cast(pl.Int64).alias(name)]
 
+    def single(self, name: str) -> list[pl.Expr]:
+        where = self.where
+        return [] if where is None else [where.fill_null(False).cast(pl.Int64).alias(name)]
+
     def merge(self, name: str) -> list[pl.Expr]:
         return [] if self.where is None else [pl.col(name).sum()]
 

@@ -29,6 +29,14 @@ class Latest(Aggregate):
             offset.sort_by(*order).last().alias(f"{name}.offset"),
         ]
 
+    def single(self, name: str) -> list[pl.Expr]:
+        values = self.values()
+        return [
+            values.alias(name),
+            pl.when(values.is_not_null()).then(pl.col(TIME)).alias(f"{name}.time"),
+            pl.when(values.is_not_null()).then(pl.col(OFFSET)).alias(f"{name}.offset"),
+        ]
+
     def merge(self, name: str) -> list[pl.Expr]:
         order = (f"{name}.time", f"{name}.offset", name)
         return [pl.col(column).sort_by(*order).last() for column in (name, *order[:2])]

@@ -17,6 +17,9 @@ class Maximum(Aggregate):
     def partial(self, name: str) -> list[pl.Expr]:
         return [self.values().max().alias(name)]
 
+    def single(self, name: str) -> list[pl.Expr]:
+        return [self.values().alias(name)]
+
     def merge(self, name: str) -> list[pl.Expr]:
         return [pl.col(name).max()]
 

@@ -24,6 +24,13 @@ class Mean(Aggregate):
             values.count().cast(pl.Int64).alias(f"{name}.count"),
         ]
 
+    def single(self, name: str) -> list[pl.Expr]:
+        values = self.values().cast(pl.Float64)
+        return [
+            values.fill_null(0.0).alias(f"{name}.sum"),
+            values.is_not_null().cast(pl.Int64).alias(f"{name}.count"),
+        ]
+
     def merge(self, name: str) -> list[pl.Expr]:
         return [pl.col(f"{name}.sum").sum(), pl.col(f"{name}.count").sum()]
 

@@ -17,6 +17,9 @@ class Minimum(Aggregate):
     def partial(self, name: str) -> list[pl.Expr]:
         return [self.values().min().alias(name)]
 
+    def single(self, name: str) -> list[pl.Expr]:
+        return [self.values().alias(name)]
+
     def merge(self, name: str) -> list[pl.Expr]:
         return [pl.col(name).min()]
 

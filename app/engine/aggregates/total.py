@@ -17,6 +17,9 @@ class Total(Aggregate):
     def partial(self, name: str) -> list[pl.Expr]:
         return [self.values().sum().alias(name)]
 
+    def single(self, name: str) -> list[pl.Expr]:
+        return [self.values().fill_null(0).alias(name)]
+
     def merge(self, name: str) -> list[pl.Expr]:
         return [pl.col(name).sum()]
 
