@@ -23,6 +23,7 @@ from app.engine.sessions import LAST
 from app.engine.table import Table
 
 _LEVEL_MAX = 254
+_RUNS_LEFT_ALONE = 2
 _WORTH = 2
 """A closed window is kept as one run if that has at most one row for so many."""
 
@@ -171,7 +172,7 @@ class StackUpdate:
             level += 1
         self._add(pane, self._written(pane, level, self._sequence, delta))
         if pane not in self.stacks.builds:
-            self._begin_merge(pane)
+            self._merge_too_much(pane)
 
     def close(self, pane: int, delta: pl.DataFrame | None, keep: bool) -> pl.DataFrame | None:
         """Close a small window: its merged partials. None: it is large, and closed over several checkpoints.
@@ -227,17 +228,23 @@ class StackUpdate:
 
     # -- builds ---------------------------------------------------------------------------------
 
-    def _begin_merge(self, pane: int) -> None:
-        """Begin to merge what is too much: a size class that is full, or all runs.
+    def _merge_too_much(self, pane: int) -> None:
+        """Merge what is too much, or begin to if it is large: a size class that is full, or all runs.
 
         All of them when those beside the largest are as large as it: most of their rows may be older
-        values of the same keys, and so what is kept stays below twice the live state.
+        values of the same keys, and so what is kept stays below twice the live state. Two runs, and
+        what a segment can hold, are left alone.
         """
         runs = self.stacks.runs[pane]
         total = sum(run.size for run in runs)
+        wasteful = total >= 2 * max(run.size for run in runs)
         if total <= self._sizes.slice_bytes:
+            if wasteful and len(runs) > _RUNS_LEFT_ALONE and total > self._sizes.segment_bytes_max:
+                top = max(run.level for run in runs)
+                merged = self._table.merge(self._taken(pane, runs))
+                self._add(pane, self._written(pane, top, self._sequence, merged))
             return
-        if total >= 2 * max(run.size for run in runs):
+        if wasteful:
             self._begin_whole(pane, runs)
             return
         for level in sorted({run.level for run in runs}):

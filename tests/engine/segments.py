@@ -31,6 +31,7 @@ def segments_of(rows_max: int) -> Iterator[None]:
 
 small_sizes = st.builds(
     Sizes,
+    segment_bytes_max=st.sampled_from([8 << 10, 512 << 10]),
     fan_in=st.integers(2, 4),
     merge_bytes_max=st.sampled_from([1, 5000, 32 << 20]),
     slice_bytes=st.sampled_from([1500, 8000, 20_000, 4 << 20]),

@@ -44,6 +44,23 @@ def test_the_runs_of_a_window_stay_few(fan_in: int) -> None:
     bench.close()
 
 
+def test_what_is_kept_of_a_small_table_is_not_much_more_than_its_rows() -> None:
+    """Of a table whose merges are no builds, and whose keys are counted again and again."""
+    item = table("sales", ("shop",), None)
+    sizes = Sizes(segment_bytes_max=16 << 10, slice_bytes=4 << 20)
+    bench = Workbench([item], sizes=sizes)
+    for number in range(60):
+        bench.send(0, [(number, Sale(shop=f"shop {shop}", size=number)) for shop in range(500)])
+        bench.settle()
+        (part,) = bench.worker.processor.partitions_of("sales")
+        (runs,) = part.stacks.runs.values()
+        rows = max(run.size for run in runs)
+        assert sum(run.size for run in runs) <= 2 * rows + sizes.segment_bytes_max
+    assert {row["events"] for row in bench.rows(item)} == {60}
+    check_live(bench, item)
+    bench.close()
+
+
 def test_nothing_is_left_of_a_forgotten_window() -> None:
     item = table("sales", ("shop",), Tumbling(10, 0, 0))
     bench = Workbench([item], sizes=Sizes(fan_in=2))
