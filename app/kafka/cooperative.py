@@ -31,6 +31,7 @@ from app.kafka.leave_group import LeaveGroupOfStaticMember
 log = structlog.get_logger(__name__)
 
 _ASK_AGAIN_S = 0.1
+_JOIN_AGAIN_S = 1.0
 
 
 def now() -> float:
@@ -106,6 +107,19 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         """The group does not know this member any more."""
         super().reset_generation()
         self._performed_join_prepare = False
+
+    async def _push_error_to_user(self, error: BaseException) -> None:
+        """The group has refused this member for a reason that aiokafka does not know: tell it, and join again.
+
+        aiokafka waits until its user has asked for the error, which Faust never does: the worker would stay
+        outside of the group for good, and live.
+        """
+        if self._assignor is None:
+            await super()._push_error_to_user(error)
+            return
+        log.error("group.refused", reason=str(error) or type(error).__name__)
+        self.request_rejoin()
+        await asyncio.wait([self._closing], timeout=_JOIN_AGAIN_S)
 
     async def _on_join_prepare(self, previous_assignment: Any) -> None:
         if self.cooperative:

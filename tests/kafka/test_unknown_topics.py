@@ -56,6 +56,17 @@ async def test_nothing_is_assigned_before_they_are_known(monkeypatch: pytest.Mon
     assert await leader(Cluster(1), 0)._perform_assignment(None) == 0
 
 
+async def test_a_member_that_is_refused_joins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka would wait for somebody to ask it for the error, and nobody does."""
+    monkeypatch.setattr(cooperative, "_JOIN_AGAIN_S", 0.01)
+    coordinator, asked = leader(Cluster(0), 0), list[bool]()
+    coordinator._closing = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(Coordinator, "request_rejoin", lambda _: asked.append(True))
+    async with asyncio.timeout(5):
+        await coordinator._push_error_to_user(KafkaConnectionError("UnknownError"))
+    assert asked
+
+
 async def test_later_each_heartbeat_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     async def beat(_: Any) -> bool:
         return True
