@@ -16,6 +16,7 @@ from tests.faults.group import (
     load,
     running_group,
 )
+from tests.kafka.workers import Worker
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
@@ -50,6 +51,13 @@ def test_a_former_self_comes_back(broker: str, tmp_path: Path, full_faults: bool
     Two of one name are a mistake that Kafka cannot settle for good; that nothing counts twice it can.
     """
     with running_group(broker, tmp_path, 2) as group:
+
+        def noticed(former: Worker, mark: int) -> bool:
+            events = ("checkpoint.aborted", "partitions.assigned", "group.refused")
+            return not former.running or any(
+                group.has_logged(former, event, mark) for event in events
+            )
+
         with load(group, new_seed()) as sales:
             former = group.workers[0]
             group.wait_for_shares(PARTITIONS // 2, *group.workers)  # else it has nothing to lose
@@ -61,7 +69,7 @@ def test_a_former_self_comes_back(broker: str, tmp_path: Path, full_faults: bool
             mark = group.log_size(former)
             group.may_end(former, again)
             former.signal(signal.SIGCONT)
-            group.wait_for_line(former, "checkpoint.aborted", mark)
+            group.wait(lambda: noticed(former, mark), 60, "the former self has noticed nothing")
             group.wait_for_progress(group)
             if former.running:
                 group.end(former, signal.SIGKILL)
