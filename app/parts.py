@@ -16,6 +16,7 @@ from app.engine.restore_progress import RestoreProgress
 from app.engine.store import StateRefusedError
 from app.engine.work import TopicPartition
 from app.group import Group
+from app.heap import trim_for_ever
 from app.kafka.changelog import ChangelogRestore
 from app.kafka.faust_consumer import FaustConsumer
 from app.kafka.fence import Fence
@@ -169,6 +170,7 @@ class Parts:
         yield self._stand_by()
         yield self.runner.checkpoints.run()
         yield self.vitals.run()
+        yield trim_for_ever()
         yield self._purge()
 
     async def _stand_by(self) -> None:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-_M_ARENA_MAX = -8
-"""The parameter of glibc's `mallopt` that limits how many heaps there are."""
-_HEAPS_MAX = 2
 
 
 def create_app(namespace: dict[str, Any]) -> Any:
@@ -74,18 +68,10 @@ def prepare_process(settings: Any) -> None:
 
     import uvloop
 
+    from app.heap import share_heaps
     from app.monitoring.logs import configure_logging
 
     configure_logging(settings)
-    _share_heaps()
+    share_heaps()
     os.environ.setdefault("POLARS_MAX_THREADS", str(settings.polars_threads))
     uvloop.install()
-
-
-def _share_heaps() -> None:
-    """By default glibc has up to eight heaps per core, and memory that is freed in one is of no use to the others.
-
-    With fetches and events of some hundred kB passing from thread to thread that is 25 MB a minute.
-    """
-    with suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS_MAX)
