@@ -34,7 +34,7 @@ from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
 from app.kafka.topics import PartitionsChangedError, TopicError, TopicNeed, ensure_topics, needs
 from app.monitoring import metrics
-from app.monitoring.faust_worker import Worker
+from app.monitoring.faust_worker import Worker, do_not_start
 from app.parts import Parts
 from app.settings import Settings
 from app.state.open_store import open_store
@@ -186,11 +186,11 @@ class Headrace(faust.App):  # type: ignore[misc]
         except PartitionsChangedError as error:
             _refuse(error)
         except (BrokerError, SlotError, StateRefusedError, TopicError) as error:
-            _do_not_start(str(error))
+            do_not_start(str(error))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            _do_not_start(f"the disk of {self.settings.data_dir} is full: free some room")
+            do_not_start(f"the disk of {self.settings.data_dir} is full: free some room")
 
     async def _first_start(self) -> None:
         settings = self.settings
@@ -332,12 +332,6 @@ class Headrace(faust.App):  # type: ignore[misc]
 
 def _columnar(partitions: Iterable[TP]) -> set[TopicPartition]:
     return {(tp.topic, tp.partition) for tp in partitions if tp.topic in columnar}
-
-
-def _do_not_start(reason: str) -> NoReturn:
-    """End the process: nothing runs yet that would have to be stopped in order."""
-    log.critical("worker.cannot_start", reason=reason)
-    os._exit(1)
 
 
 def _refuse(error: StateRefusedError) -> NoReturn:

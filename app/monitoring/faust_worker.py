@@ -6,10 +6,11 @@ Pass it to the Faust app as its setting `Worker`. Logging must have been configu
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 import structlog
+from aiokafka.errors import KafkaConnectionError
 from faust.cli.worker import worker as worker_command
 
 log = structlog.get_logger(__name__)
@@ -27,16 +28,33 @@ class Worker(faust.Worker):  # type: ignore[misc]
         given = {"override_logging": False, "redirect_stdouts": False, "quiet": True}
         super().__init__(*services, **{**options, **given})
         self.spinner = None
+        self._ready = False
+
+    async def start(self) -> None:
+        """Run; a broker that goes away before the worker is ready ends it with one line, as one that is not there."""
+        try:
+            await super().start()
+        except KafkaConnectionError as error:
+            if self._ready:
+                raise
+            do_not_start(f"the broker has gone: {error}")
 
     async def on_startup_finished(self) -> None:
         """Say that the worker is ready, and where its pages are."""
         await super().on_startup_finished()
+        self._ready = True
         if self._shutdown_immediately:
             return
         conf = self.app.conf
         served = conf.web_enabled and self.app.boot_strategy.enable_web is not False
         pages = {"web": f"http://{conf.web_host}:{conf.web_port}"} if served else {}
         log.info("worker.ready", **pages)
+
+
+def do_not_start(reason: str) -> NoReturn:
+    """End the process: nothing runs yet that would have to be stopped in order."""
+    log.critical("worker.cannot_start", reason=reason)
+    os._exit(1)
 
 
 def _announce(command: Any, worker: Worker) -> None:
