@@ -130,6 +130,14 @@ def _visits(servers: str, topic: str) -> Iterator[None]:
         thread.join()
 
 
+def _size(file: Path) -> int:
+    """Bytes of a file, which Kafka may have deleted meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _samples(servers: str, app_id: str, data: Path, job: Worker) -> Iterator[tuple[float, float]]:
     """(seconds, size on disk against live state, of the worse table), printed as they come.
 
@@ -152,7 +160,7 @@ def _samples(servers: str, app_id: str, data: Path, job: Worker) -> Iterator[tup
                 live.pop(here, None)
                 if message.value() is not None:
                     live[here] = len(message.key()) + len(message.value())
-            size = sum(file.stat().st_size for file in data.glob(f"{topic}-*/*.log"))
+            size = sum(map(_size, data.glob(f"{topic}-*/*.log")))
             state, offsets = sum(live.values()), sum(cluster.ends(topic).values())
             said.append(
                 f"{table} {size / 1e3:,.0f} kB for {state / 1e3:,.0f} kB in {len(live)} of {offsets} records"
