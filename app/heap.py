@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import time
 from contextlib import suppress
 
 _M_ARENA_MAX = -8
 """The parameter of glibc's `mallopt` that limits how many heaps there are."""
 _HEAPS_MAX = 2
-_TRIM_INTERVAL_S = 3.0
+_LOOK_INTERVAL_S = 3.0
+_BUSY = 0.7
+"""Of one core: a worker with so much to do needs again at once what it would give back."""
+_LOOKS_PASSED_MAX = 3
 
 
 def share_heaps() -> None:
@@ -24,9 +28,17 @@ def share_heaps() -> None:
 async def trim_for_ever() -> None:
     """Give back to the system what is free within the heaps; glibc by itself does so only at their ends.
 
-    It takes some milliseconds, in which other threads may wait for a heap, and keeps a hundred MB at times.
+    It is a hundred MB at times. To give it back costs a busy worker some hundredths of its time: it waits for a
+    quieter moment, but not for long.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    passed = 0
     while trim is not None:
-        await asyncio.sleep(_TRIM_INTERVAL_S)
-        await asyncio.to_thread(trim, 0)
+        before = time.process_time()
+        await asyncio.sleep(_LOOK_INTERVAL_S)
+        busy = (time.process_time() - before) / _LOOK_INTERVAL_S
+        if busy > _BUSY and passed < _LOOKS_PASSED_MAX:
+            passed += 1
+        else:
+            passed = 0
+            await asyncio.to_thread(trim, 0)
