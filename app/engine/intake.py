@@ -10,6 +10,8 @@ import polars as pl
 from app.engine.batch_columns import OFFSET, TIME
 from app.engine.table import DIFFERENT, Table
 
+_ROWS_MIN = 1000
+"""Fewer events tell too little of how much their keys differ, and cost too little."""
 _SINGLES_MAX = 16
 """So many batches in a row are not grouped, before it is tried again whether their keys still differ."""
 
@@ -86,7 +88,7 @@ class Intake:
             self._singles_left -= 1
             return singles
         partial = self._table.partial(frame)
-        if len(partial) > DIFFERENT * len(frame):
+        if len(frame) >= _ROWS_MIN and len(partial) > DIFFERENT * len(frame):
             self._singles_left = _SINGLES_MAX
         return partial
 
