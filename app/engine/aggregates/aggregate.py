@@ -32,7 +32,7 @@ class Aggregate(ABC):
     def single(self, name: str) -> list[pl.Expr] | None:
         """What `partial` gives where each event is a group of its own, as expressions over rows.
 
-        None: it is not told; such events are grouped like all others, which costs twenty times as much.
+        None: it is not told; such events are grouped like all others, which costs more.
         """
         return None
 
