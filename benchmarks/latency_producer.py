@@ -1,8 +1,9 @@
 """Produces events at a steady rate, each stamped with the time at which it was handed over.
 
 It writes whole record batches, so that it takes little of the cores that it shares with what is measured.
+Where nobody asks how old an event is, its batches are made anew only so often, and sent again in between.
 
-python -m benchmarks.latency_producer TOPIC RATE SECONDS
+python -m benchmarks.latency_producer TOPIC RATE SECONDS [STAMPED_EVERY_S]
 """
 
 from __future__ import annotations
@@ -105,7 +106,30 @@ def pool_events(rate: int) -> int:
     return min(POOL_EVENTS, max(rate, 1))
 
 
-async def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
+class Ticks:
+    """The batches of each tick, of which there are so many that the pool is sent round and round."""
+
+    def __init__(self, pool: Pool, topic: str, partitions: int, stamped_every_s: float) -> None:
+        self._pool = pool
+        self._topic = topic
+        self._partitions = partitions
+        self._stamped_every_ms = 1000 * stamped_every_s
+        self._made: dict[tuple[int, int], tuple[int, list[UnsentBatch]]] = {}
+
+    def batches(self, first: int, count: int) -> list[UnsentBatch]:
+        """`count` events from `first` on, stamped with this time, or one not long ago."""
+        now_ms = time.time_ns() // 1_000_000
+        made = self._made.get((first, count))
+        if made is None or now_ms - made[0] >= self._stamped_every_ms:
+            events = self._pool.stamped(self._topic, first, count, now_ms)
+            made = now_ms, list(write_batches(events, self._partitions))
+            self._made[first, count] = made
+        return made[1]
+
+
+async def produce(
+    servers: str, topic: str, rate: int, seconds: int, stamped_every_s: float = 0
+) -> None:
     """Send `rate` events a second in ticks of TICK_S; a late tick is stamped with its real time."""
     client = AIOKafkaClient(bootstrap_servers=servers)
     await client.bootstrap()
@@ -113,7 +137,8 @@ async def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
         await client.add_topic(topic)
         await client.force_metadata_update()
     pool = Pool(pool_events(rate))
-    list(write_batches(pool.stamped(topic, 0, 1, time.time_ns() // 1_000_000), len(partitions)))
+    ticks = Ticks(pool, topic, len(partitions), stamped_every_s)
+    ticks.batches(0, 1)  # kernels
     producer = BatchProducer(client, topic)
     per_tick, sent = max(1, round(rate * TICK_S)), 0
     tick_s = per_tick / rate
@@ -123,8 +148,7 @@ async def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
         await asyncio.sleep(max(wait_s, 0))
         first = sent % len(pool)
         count = min(per_tick, rate * seconds - sent, len(pool) - first)
-        events = pool.stamped(topic, first, count, time.time_ns() // 1_000_000)
-        await producer.send(list(write_batches(events, len(partitions))))
+        await producer.send(ticks.batches(first, count))
         sent += count
     elapsed = time.perf_counter() - started
     await producer.flush()
@@ -134,8 +158,9 @@ async def produce(servers: str, topic: str, rate: int, seconds: int) -> None:
 
 def main() -> None:
     """Produce what the command line says."""
-    topic, rate, seconds = sys.argv[1:]
-    asyncio.run(produce(os.environ["HEADRACE_BROKER"], topic, int(rate), int(seconds)))
+    topic, rate, seconds, *stamped_every_s = sys.argv[1:]
+    servers = os.environ["HEADRACE_BROKER"]
+    asyncio.run(produce(servers, topic, int(rate), int(seconds), *map(float, stamped_every_s)))
 
 
 if __name__ == "__main__":

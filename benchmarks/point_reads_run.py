@@ -12,6 +12,7 @@ from benchmarks.stall import Stall
 from benchmarks.workbench import Workbench
 
 WORKER = ("-m", "faust", "--quiet", "-A", "benchmarks.point_reads", "worker", "-l", "warn")
+_STAMPED_EVERY_S = 1
 _LAG_S_MAX = 6
 """Of events that are not counted when the reads are done."""
 
@@ -40,7 +41,8 @@ def run_point_reads(bench: Workbench) -> dict[str, Any]:
         with (
             bench.step("point reads", scale.reads_per_second * seconds) as step,
             bench.child(
-                "reads-producer", [*send, str(seconds + scale.read_lead_seconds)]
+                "reads-producer",
+                [*send, str(seconds + scale.read_lead_seconds), str(_STAMPED_EVERY_S)],
             ) as producer,
         ):
             for found in worker.reports(SILENCE_S_MAX):

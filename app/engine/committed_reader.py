@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine import segment
 from app.engine.checkpoint import Checkpoint
+from app.engine.keyed_rows import Held, keyed_rows
 from app.engine.local_answers import LocalAnswers
 from app.engine.processor import Processor
 from app.engine.question import WINDOWS, Question, Rows
@@ -22,7 +24,7 @@ from app.engine.reader import TableInfo
 from app.engine.reads import TableReads
 from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.segment import Run
-from app.engine.segment_cache import CachedSegment, SegmentCache, rows_of
+from app.engine.segment_cache import CachedSegment, SegmentCache
 from app.engine.store import MissingSegmentError, Store
 from app.engine.table import WINDOW_END, WINDOW_START, Table
 from app.engine.table_partition import TablePartition
@@ -143,6 +145,9 @@ class CommittedReader:
         Each frame is as the checkpoint before it left it. A partition that is given up, or was never here,
         is left out. Blocks; may be called from any thread.
         """
+        if question.keys is not None:
+            yield from self._of_keys(question, question.keys, partitions)
+            return
         whole = set()
         for number in sorted(partitions):
             try:
@@ -155,41 +160,40 @@ class CommittedReader:
 
     def _frames(self, question: Question, partition: int) -> Iterator[pl.DataFrame]:
         table = question.table
-        if question.keys is not None:
-            for frame in self._attempt(table, partition, self._holding(table, question.keys)):
-                yield from frame.iter_slices(_SLICE_ROWS)
-        elif question.window is not None:
+        if question.window is not None:
             yield from self._slices(table, partition, question.window)
         else:
             starts = sorted(self._here(table, partition).stacks.runs)
             yield pl.DataFrame([starts], schema=WINDOWS)
 
-    def _holding(
-        self, table: str, keys: pl.DataFrame
-    ) -> Callable[[TablePartition], list[pl.DataFrame]]:
-        """Reads the rows of these keys in all windows that are kept."""
-        by = self._processor.tables[table].by
-        hashes = np.unique(key_hashes(keys, by))
+    def _of_keys(
+        self, question: Question, keys: pl.DataFrame, partitions: Collection[int]
+    ) -> Iterator[Rows | frozenset[int]]:
+        """The rows of these keys in all windows that are kept."""
+        table = self._processor.tables[question.table]
+        hashes = np.unique(key_hashes(keys, table.by))
+        held = []
+        for number in sorted(partitions):
+            with contextlib.suppress(_NotHere):
+                held.append(
+                    self._attempt(table.name, number, lambda item: self._held(item, hashes))
+                )
+        for number, rows in keyed_rows(table, keys, hashes, held):
+            yield from (Rows(number, frame) for frame in rows.iter_slices(_SLICE_ROWS))
+        yield frozenset(one.partition for one in held)
 
-        def found(item: TablePartition) -> list[pl.DataFrame]:
-            watermark = item.meta.watermark  # before the runs, so that it is never ahead of them
-            segments = self._segments(
-                item,
-                [
-                    run.key(pane, chunk)
-                    for pane, runs in item.stacks.runs.items()
-                    for run in runs
-                    for chunk, head in enumerate(run.heads)
-                    if head.may_hold(hashes)
-                ],
-            )
-            rows = rows_of(segments, hashes)
-            if rows is None:
-                return []
-            partials = rows.join(keys, on=by, how="semi", nulls_equal=True)
-            return _result(item.table, [partials], watermark)
-
-        return found
+    def _held(self, item: TablePartition, hashes: npt.NDArray[np.uint64]) -> Held:
+        """The segments of a partition that may hold one of these hashes."""
+        watermark = item.meta.watermark  # before the runs, so that it is never ahead of them
+        panes = {
+            run.key(pane, chunk): pane
+            for pane, runs in item.stacks.runs.items()
+            for run in runs
+            for chunk, head in enumerate(run.heads)
+            if head.may_hold(hashes)
+        }
+        found = self._segments(item, list(panes))
+        return Held(item.partition, watermark, list(zip(panes.values(), found, strict=True)))
 
     def _slices(self, table: str, partition: int, start_ms: int) -> Iterator[pl.DataFrame]:
         """The rows of a window in frames of bounded size."""
@@ -243,8 +247,8 @@ class CommittedReader:
         return [held for held in found.values() if held is not None]
 
     def _attempt(
-        self, table: str, partition: int, read: Callable[[TablePartition], list[pl.DataFrame]]
-    ) -> list[pl.DataFrame]:
+        self, table: str, partition: int, read: Callable[[TablePartition], Answer]
+    ) -> Answer:
         """Read from a partition; again when a checkpoint has just replaced what was to be read."""
         for _ in range(_ATTEMPTS):
             before = self._published

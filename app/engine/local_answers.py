@@ -40,13 +40,14 @@ class LocalAnswers:
         place = self.place()
         pieces = self._reader.answer(question, partitions)
         loop = asyncio.get_running_loop()
-        while some := await loop.run_in_executor(self._thread, _next, pieces):
-            for piece in some:
+        while True:
+            for piece in await loop.run_in_executor(self._thread, _next, pieces):
                 if isinstance(piece, Rows):
                     yield piece
                 else:
                     sure = self.place() == place
                     yield Covered(place.generation if sure else NO_GENERATION, tuple(sorted(piece)))
+                    return
 
     async def gather(self, question: Question, partitions: Collection[int] | None) -> Gathered:
         """All that this worker has; nothing of it is missing."""
@@ -64,7 +65,7 @@ class LocalAnswers:
 
 
 def _next(pieces: Iterator[Rows | frozenset[int]]) -> list[Rows | frozenset[int]]:
-    """The next pieces: small ones together, for each time that a thread hands over costs; none at the end."""
+    """The next pieces: small ones together, for each time that a thread hands over costs."""
     found, rows = [], 0
     for piece in pieces:
         found.append(piece)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -56,7 +56,7 @@ class TableReads:
         while some := list(islice(wanted, _KEYS_TOGETHER_MAX)):
             found.append(await self._found(some))
         missing = {number: why for item in found for number, why in item.missing.items()}
-        rows = self._ordered([item.rows for item in found])
+        rows = self._ordered([frame for item in found for frame in item.frames])
         return self._whole(rows, missing, found[0].count if found else 0)
 
     async def window(self, time: int | datetime) -> pl.DataFrame:
@@ -106,7 +106,7 @@ class TableReads:
                 del self._asked[:_KEYS_TOGETHER_MAX]
                 try:
                     found = await self._found(list(dict.fromkeys(key for key, _ in asked)))
-                    by_key, none = self._by_key(found.rows), found.rows.clear()
+                    by_key, none = self._by_key(found.frames), self._ordered([])
                 except Exception as error:
                     for _, answer in asked:
                         if not answer.done():
@@ -118,15 +118,19 @@ class TableReads:
         finally:
             self._reading = None
 
-    def _by_key(self, rows: pl.DataFrame) -> dict[Key, pl.DataFrame]:
-        """The rows of each key, in their order. A sort and slices: a group_by of small groups is far slower."""
-        by = self._table.by
-        ordered = rows.sort(by, maintain_order=True)
-        found, start = {}, 0
-        for *key, count in ordered.group_by(by, maintain_order=True).len("_").iter_rows():
-            found[tuple(key)] = ordered.slice(start, count)
-            start += count
-        return found
+    def _by_key(self, frames: Iterable[pl.DataFrame]) -> dict[Key, pl.DataFrame]:
+        """The rows of each key, the newest window first: a slice where they are neighbours, as they mostly are."""
+        parts: dict[Key, list[pl.DataFrame]] = {}
+        for frame in frames:
+            keys = zip(*(frame[name].to_list() for name in self._table.by), strict=True)
+            start = 0
+            for key, same in groupby(keys):
+                count = sum(1 for _ in same)
+                parts.setdefault(key, []).append(frame[start : start + count])
+                start += count
+        return {
+            key: self._ordered(rows) if len(rows) > 1 else rows[0] for key, rows in parts.items()
+        }
 
     def _settle(
         self, answer: asyncio.Future[pl.DataFrame], rows: pl.DataFrame, found: _Found, key: Key
@@ -144,7 +148,7 @@ class TableReads:
         partitions: Collection[int] | None = None if placed is None else set(placed)
         gathered = await self._answers.gather(Question(self._table.name, keys=wanted), partitions)
         return _Found(
-            self._ordered(gathered.frames),
+            gathered.frames,
             gathered.missing,
             gathered.count,
             None if placed is None else dict(zip(keys, placed, strict=True)),
@@ -181,7 +185,7 @@ class TableReads:
 class _Found:
     """The rows of some keys; `placed` says in which partition each of them can be, None: in any."""
 
-    rows: pl.DataFrame
+    frames: Sequence[pl.DataFrame]
     missing: Mapping[int, str]
     count: int
     placed: Mapping[Key, int] | None

@@ -31,33 +31,22 @@ class CachedSegment:
         """Bytes in memory, with the index."""
         return int(self.frame.estimated_size()) + _INDEX_BYTES_PER_ROW * len(self.frame)
 
-    def positions(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
-        """Where the rows are whose keys have one of these different hashes."""
+    def positions(
+        self, hashes: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Which of these different hashes keys have, and in which rows."""
         if self._index is None:
             held = key_hashes(self.frame, self._keys)
             order = np.argsort(held)
             self._index = held[order], order
         held, order = self._index
         first, end = held.searchsorted(hashes), held.searchsorted(hashes, side="right")
-        one = end - first == 1
-        if one.sum() == (end - first).sum():
-            at: npt.NDArray[np.intp] = order[first[one]]
-            return at
-        # rows of several sessions of a key, or of keys that share a hash
-        return np.concatenate([order[low:high] for low, high in zip(first, end, strict=True)])
-
-
-def rows_of(
-    segments: Sequence[CachedSegment], hashes: npt.NDArray[np.uint64]
-) -> pl.DataFrame | None:
-    """The rows whose keys have one of these different hashes; None: there is none."""
-    found = [(segment.frame, at) for segment in segments if len(at := segment.positions(hashes))]
-    if not found:
-        return None
-    # to gather once from all frames is far quicker than to gather from each
-    starts = np.cumsum([0, *(len(frame) for frame, _ in found[:-1])])
-    places = [start + at for start, (_, at) in zip(starts, found, strict=True)]
-    return pl.concat([frame for frame, _ in found])[np.concatenate(places)]
+        which = np.flatnonzero(end - first)
+        if (end - first).sum() > len(which):
+            # rows of several sessions of a key, or of keys that share a hash
+            rows = np.concatenate([order[first[n] : end[n]] for n in which])
+            return which.repeat((end - first)[which]), rows
+        return which, order[first[which]]
 
 
 class SegmentCache:

@@ -22,6 +22,8 @@ from app.events.event import Event, event_type, optional, schema
 
 PANE = "_pane"
 """The hidden column of every partial: the start of the window (ms)."""
+PARTITION = "_partition"
+"""A column that some partials are merged by, too."""
 WINDOW_START, WINDOW_END = "window_start", "window_end"
 
 DIFFERENT = 0.8
@@ -233,6 +235,11 @@ class Table:
         if self.sessions and self.sessions.several(stacked[FIRST], stacked[LAST]):
             return self._only_pane(self.sessions.partials(stacked, self._merge))
         return merge_partials(stacked, [PANE, *self._keys], self._merge)
+
+    def merge_in_order(self, partials: pl.DataFrame) -> pl.DataFrame:
+        """One row per window, key and PARTITION, in the order of the first partials of each. Not with a ttl."""
+        keys = [PANE, *self._keys, PARTITION]
+        return partials.group_by(keys, maintain_order=True).agg(self._merge)
 
     def _only_pane(self, grouped: pl.DataFrame) -> pl.DataFrame:
         return grouped.select(pl.lit(0, pl.Int64).alias(PANE), pl.all())

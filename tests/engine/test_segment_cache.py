@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.codecs.key_hash import key_hashes
-from app.engine.segment_cache import CachedSegment, SegmentCache, rows_of
+from app.engine.segment_cache import CachedSegment, SegmentCache
 
 keys = st.sampled_from([None, "", "a", "b", "c", "d"])
 
@@ -20,22 +20,15 @@ keys = st.sampled_from([None, "", "a", "b", "c", "d"])
 def test_the_rows_of_some_keys_are_found_wherever_they_are(
     segments: list[list[str | None]], wanted: set[str | None]
 ) -> None:
-    kinds = {"key": pl.String(), "place": pl.Int64()}
-    frames = [
-        pl.DataFrame({"key": held, "place": np.arange(len(held)) + 100 * number}, schema=kinds)
-        for number, held in enumerate(segments)
-    ]
+    frames = [pl.DataFrame({"key": held}, schema={"key": pl.String()}) for held in segments]
     asked = pl.DataFrame({"key": list(wanted)}, schema={"key": pl.String()})
     hashes = np.unique(key_hashes(asked, ["key"]))
     cached = [CachedSegment(frame, ["key"]) for frame in frames]
     for _ in range(2):  # with the index to be made, and made
-        found = rows_of(cached, hashes)
-        assert sorted([] if found is None else found["place"].to_list()) == [
-            100 * number + place
-            for number, held in enumerate(segments)
-            for place, key in enumerate(held)
-            if key in wanted
-        ]
+        for held, segment in zip(segments, cached, strict=True):
+            which, rows = segment.positions(hashes)
+            assert sorted(rows) == [place for place, key in enumerate(held) if key in wanted]
+            assert (hashes[which] == key_hashes(segment.frame[rows], ["key"])).all()
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first() -> None:
