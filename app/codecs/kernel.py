@@ -24,7 +24,17 @@ _SOURCES = _digest()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile an entry point on first use, or load it from numba's cache; it runs without the GIL.
+    """Compile an entry point on first use, or load it from numba's cache; it runs without the GIL."""
+    return _entry(function, nogil=True)
+
+
+def quick_kernel(function: Callable[..., Any]) -> Any:
+    """The same for work of microseconds: it keeps the GIL, which would take far longer to come back."""
+    return _entry(function, nogil=False)
+
+
+def _entry(function: Callable[..., Any], *, nogil: bool) -> Any:
+    """Compile with a cache.
 
     Numba notices a change of the function's own file only, so its name in the cache says what the
     sources of all kernels were. It must not be a closure: numba would not find that in its cache again.
@@ -32,7 +42,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     if function.__closure__:
         raise TypeError(f"kernel {function.__qualname__} is a closure")
     function.__qualname__ += f"_{_SOURCES}"
-    compiled = njit(nogil=True, error_model="numpy")(function)
+    compiled = njit(nogil=nogil, error_model="numpy")(function)
     # without a writable folder for the cache (see NUMBA_CACHE_DIR) every start compiles anew
     with suppress(RuntimeError):
         compiled.enable_caching()

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from app.codecs.kernel import read_only
-from app.codecs.key_hash_kernel import add_texts, add_words, ask_filter, fill_filter
+from app.codecs.key_hash_kernel import add_texts, add_words, ask_filter, fill_filter, find_hashes
 from app.codecs.texts import Texts
 
 HASH_MAX: Final = (1 << 64) - 1
@@ -57,3 +57,16 @@ def any_held(hashes: npt.NDArray[np.uint64], low: int, high: int, filter_bytes: 
     """Whether one of the hashes is from `low` to `high` and may be in the filter; False: surely none is."""
     held = np.frombuffer(filter_bytes, np.uint8)
     return bool(ask_filter(read_only(hashes), np.uint64(low), np.uint64(high), held))
+
+
+def found_hashes(
+    wanted: npt.NDArray[np.uint64], held: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which of the hashes `wanted` (each once, sorted) are in `held` (sorted), and at which places there."""
+    room = len(wanted)
+    while True:
+        which, places = np.empty(room, np.int64), np.empty(room, np.int64)
+        found = find_hashes(read_only(wanted), read_only(held), which, places)
+        if found <= room:
+            return which[:found], places[:found]
+        room = found

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.codecs.kernel import kernel, part
+from app.codecs.kernel import kernel, part, quick_kernel
 from app.codecs.words_kernel import load_byte, load_word, multiply_high
 
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -79,10 +79,35 @@ def fill_filter(hashes: Any, out: Any) -> None:
             out[bit >> np.uint64(3)] |= np.uint8(1) << np.uint8(bit & np.uint64(7))
 
 
-@kernel
+@quick_kernel
 def ask_filter(hashes: Any, low: Any, high: Any, filled: Any) -> Any:
     """Whether a filter may hold one of the hashes (uint64[n]) from `low` to `high`; False: surely none."""
     for i in range(hashes.shape[0]):  # noqa: SIM110 - compiled: a generator would cost
         if low <= hashes[i] <= high and _held(hashes[i], filled):
             return True
     return False
+
+
+@quick_kernel
+def find_hashes(wanted: Any, held: Any, which: Any, places: Any) -> Any:
+    """Where the hashes `wanted` (uint64[n], each once, sorted) are in `held` (uint64[m], sorted); how many there are.
+
+    Writes which of them it is and its place in `held` to two int64[k]; what has no room there is only counted.
+    """
+    found = 0
+    low = 0
+    for i in range(wanted.shape[0]):
+        high = held.shape[0]
+        while low < high:
+            middle = (low + high) >> 1
+            if held[middle] < wanted[i]:
+                low = middle + 1
+            else:
+                high = middle
+        while low < held.shape[0] and held[low] == wanted[i]:
+            if found < which.shape[0]:
+                which[found] = i
+                places[found] = low
+            found += 1
+            low += 1
+    return found

@@ -1,13 +1,14 @@
 """The rows of some keys: found in the segments by hash, and merged for all keys and partitions in one go.
 
-Each call into Polars waits for its threads, and then for the interpreter: under load that takes far longer
-than its work on a few rows, so there are few of them, however many keys and partitions there are.
+Each call into Polars gives the interpreter away, and waits to get it back: under load that takes far longer
+than its work on a few rows, so there are few such calls, however many keys and partitions there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ class Held:
 def keyed_rows(
     table: Table, keys: pl.DataFrame, hashes: npt.NDArray[np.uint64], held: Sequence[Held]
 ) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Each partition's result rows of these keys. Those of one key are neighbours, its newest window first.
+    """Each partition's result rows of these keys; the newest window of a key comes first.
 
     hashes: of the keys, each once.
     """
@@ -78,9 +79,16 @@ def _partials(hashes: npt.NDArray[np.uint64], held: Sequence[Held]) -> pl.DataFr
     order = np.lexsort((-np.concatenate(panes), np.concatenate(whiches), numbers))
     # to gather once from all frames is far quicker than to gather from each
     found = pl.concat(frames)[np.concatenate(places)[order]]
-    return found.with_columns(pl.Series(PARTITION, numbers[order]))
+    return found.insert_column(len(found.columns), pl.Series(PARTITION, numbers[order]))
 
 
 def _only(rows: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
     """Without rows of other keys that share a hash with one of these."""
+    wanted = set(_tuples(keys, keys.columns))
+    if all(key in wanted for key in _tuples(rows, keys.columns)):  # not so where a NaN is one
+        return rows
     return rows.join(keys, on=keys.columns, how="semi", nulls_equal=True, maintain_order="left")
+
+
+def _tuples(frame: pl.DataFrame, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    return zip(*(frame[name].to_list() for name in columns), strict=True)

@@ -29,8 +29,7 @@ WINDOWS = pl.Schema({"window": pl.Int64()})
 class Rows:
     """Some of the answer; all of it is of one partition.
 
-    Where keys were asked for, the rows of a key in a frame are neighbours, the newest window first; those that
-    are not (there are several keys with one hash, or the answer was cut into frames) are each in this order.
+    Where keys were asked for, the rows of a key are in the order of their windows, the newest first.
     """
 
     partition: int

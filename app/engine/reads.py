@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -119,15 +119,13 @@ class TableReads:
             self._reading = None
 
     def _by_key(self, frames: Iterable[pl.DataFrame]) -> dict[Key, pl.DataFrame]:
-        """The rows of each key, the newest window first: a slice where they are neighbours, as they mostly are."""
+        """The rows of each key, the newest window first. No slices: each would wait for the interpreter."""
+        by = self._table.by
         parts: dict[Key, list[pl.DataFrame]] = {}
         for frame in frames:
-            keys = zip(*(frame[name].to_list() for name in self._table.by), strict=True)
-            start = 0
-            for key, same in groupby(keys):
-                count = sum(1 for _ in same)
-                parts.setdefault(key, []).append(frame[start : start + count])
-                start += count
+            for rows in frame.partition_by(by, maintain_order=True):
+                key = tuple(rows[name][0] for name in by)
+                parts.setdefault(key, []).append(rows)
         return {
             key: self._ordered(rows) if len(rows) > 1 else rows[0] for key, rows in parts.items()
         }

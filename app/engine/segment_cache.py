@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from app.codecs.key_hash import key_hashes
+from app.codecs.key_hash import found_hashes, key_hashes
 
 _INDEX_BYTES_PER_ROW = 16
 
@@ -33,20 +33,15 @@ class CachedSegment:
 
     def positions(
         self, hashes: npt.NDArray[np.uint64]
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Which of these different hashes keys have, and in which rows."""
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+        """Which of these hashes (each once, sorted) keys have, and in which rows."""
         if self._index is None:
             held = key_hashes(self.frame, self._keys)
             order = np.argsort(held)
             self._index = held[order], order
         held, order = self._index
-        first, end = held.searchsorted(hashes), held.searchsorted(hashes, side="right")
-        which = np.flatnonzero(end - first)
-        if (end - first).sum() > len(which):
-            # rows of several sessions of a key, or of keys that share a hash
-            rows = np.concatenate([order[first[n] : end[n]] for n in which])
-            return which.repeat((end - first)[which]), rows
-        return which, order[first[which]]
+        which, places = found_hashes(hashes, held)
+        return which, order[places]
 
 
 class SegmentCache:
