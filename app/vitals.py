@@ -89,8 +89,7 @@ class Vitals:
             for here, position in positions.items()
             if (end := self._ends(here)) is not None
         }
-        if positions:
-            self._set_gauges(lags)
+        self._set_gauges(lags)
         self._restore.tell()
         metrics.STANDBY_LAG.clear()
         for (table, partition), lag in self._standbys.lags().items():

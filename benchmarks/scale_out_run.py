@@ -12,9 +12,9 @@ import psutil
 from benchmarks.check import differences, emitted
 from benchmarks.child import Child
 from benchmarks.gate import closed_gate
-from benchmarks.latency import await_ready
+from benchmarks.latency import SILENCE_S_MAX, await_ready
 from benchmarks.main_job_run import SAMPLE_INTERVAL_S, STALL_S_MAX, WORKER
-from benchmarks.scrape import free_port
+from benchmarks.scrape import free_port, values
 from benchmarks.stall import Stall
 from benchmarks.topics import read_committed
 from benchmarks.workbench import Workbench
@@ -59,6 +59,7 @@ def _run(bench: Workbench, count: int) -> dict[str, Any]:
         for _ in range(count - 1):
             workers.append(stack.enter_context(_worker(bench, topic, **group)))
             await_ready(workers[-1])
+        _await_shares(workers, partitions)
         broker = _broker(bench.servers)
         before = _cpu_seconds(broker)
         gate.abort_transaction()
@@ -75,6 +76,22 @@ def _worker(bench: Workbench, topic: str, **settings: str) -> Child:
     return bench.child("scale-out", WORKER, BENCH_TOPIC=topic, HEADRACE_WEB_PORT=port, **settings)
 
 
+def _await_shares(workers: list[Child], partitions: int) -> None:
+    """Wait until each worker has its share: a partition moves only once its next worker can go on with it."""
+    stall = Stall("the sharing out of partitions", SILENCE_S_MAX)
+    while True:
+        shares = [
+            len(values(int(worker.environment["HEADRACE_WEB_PORT"]), "headrace_lag_events"))
+            for worker in workers
+        ]
+        if sum(shares) == partitions and max(shares) - min(shares) <= 1:
+            return
+        for worker in workers:
+            worker.check_alive()
+        stall.at(min(shares))
+        time.sleep(SAMPLE_INTERVAL_S)
+
+
 def _measured(
     bench: Workbench, workers: list[Child], topic: str, group: str, label: str
 ) -> dict[str, Any]:
@@ -82,7 +99,7 @@ def _measured(
     partitions = bench.workload.partitions
     events = bench.workload.events + partitions
     processes = [psutil.Process(worker.pid) for worker in workers]
-    cpu_before = sum(map(_cpu_seconds, processes))
+    before = [_cpu_seconds(process) for process in processes]
     started = time.monotonic()
     stall = Stall(label, STALL_S_MAX)
     with bench.step(label, events) as step:
@@ -97,11 +114,13 @@ def _measured(
             stall.at(done)
             time.sleep(SAMPLE_INTERVAL_S)
     seconds = time.monotonic() - started
+    cpu = [_cpu_seconds(process) - began for process, began in zip(processes, before, strict=True)]
     return {
         "events": events,
         "seconds": seconds,
         "events_per_second": events / seconds,
-        "cpu_seconds": sum(map(_cpu_seconds, processes)) - cpu_before,
+        "cpu_seconds": sum(cpu),
+        "cpu_seconds_each": cpu,
         "peak_memory_mb": max(worker.peak_memory_mb() for worker in workers),
     }
 
