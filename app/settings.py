@@ -25,6 +25,7 @@ PREFIX = "HEADRACE_"
 NOT_SETTINGS = re.compile(r"HEADRACE_(PYTHON|FAULT_\w+)")
 ROOT = Path(__file__).resolve().parents[1]
 VALUE_CHARACTERS_SHOWN_MAX = 80
+_LIKE = 0.8
 
 
 class SettingsError(Exception):
@@ -249,9 +250,16 @@ def _unknown(name: str, value: str) -> Iterator[str]:
     name = name.upper()
     if not name.startswith(PREFIX) or name in known or NOT_SETTINGS.fullmatch(name):
         return
-    near = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {near[0]}?" if near else "docs/settings.md lists them all"
+    likeness = [_likeness(name, item) for item in known]
+    best = max(likeness)
+    near = known[likeness.index(best)]
+    remedy = f"did you mean {near}?" if best >= _LIKE else "docs/settings.md lists them all"
     yield f"{name} is {_shown(value)}, but there is no such setting; {remedy}"
+
+
+def _likeness(name: str, known: str) -> float:
+    """0 to 1; a name that is cut short is like the beginning of the whole one."""
+    return difflib.SequenceMatcher(None, name, known[: len(name)]).ratio()
 
 
 def _explain(error: ValidationError) -> Iterator[str]:

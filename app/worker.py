@@ -23,7 +23,7 @@ from app.engine.processor import Processor
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
 from app.engine.store import StateRefusedError
-from app.engine.table import Table
+from app.engine.table import Table, by_name
 from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
@@ -70,6 +70,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.parts: Parts | None = None
         self._slot: WorkerSlot | None = None
         self._partition_counts: dict[str, int] = {}
+        self._free_port = free_port(settings.web_host, settings.web_port)
         super().__init__(
             settings.app_id,
             broker="headrace://127.0.0.1:9092",
@@ -88,7 +89,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             web_enabled=settings.web_enabled,
             web_bind=settings.web_host,
             web_host=settings.web_host,
-            web_port=free_port(settings.web_host, settings.web_port),
+            web_port=self._free_port,
             stream_recovery_delay=0.0,
         )
         if not settings.web_enabled:  # `faust worker` would set it to its own `--with-web`
@@ -107,6 +108,10 @@ class Headrace(faust.App):  # type: ignore[misc]
         self, channel: Any = None, *, name: str | None = None, **options: Any
     ) -> Callable[[Function], Function]:
         """Make an agent of an async function; see the class."""
+        if inspect.isfunction(channel):
+            raise TypeError(
+                f"agent {channel.__name__!r} has no event type: write @app.agent(EventType)"
+            )
         if not (isinstance(channel, type) and issubclass(channel, Event)):
             decorator: Callable[[Function], Function] = super().agent(channel, name=name, **options)
             return decorator
@@ -135,6 +140,7 @@ class Headrace(faust.App):  # type: ignore[misc]
             self.columnar_tables += [
                 item for item in vars(module).values() if isinstance(item, Table)
             ]
+        self.columnar_tables = list(by_name(self.columnar_tables).values())
         settings = self.settings
         self.catalogue = Catalogue(events)
         check_offset_notes(self.columnar_tables)
@@ -271,7 +277,7 @@ class Headrace(faust.App):  # type: ignore[misc]
 
     def _serve(self, parts: Parts) -> None:
         """Have Faust's web server show the tables."""
-        if self.conf.web_port != self.settings.web_port:
+        if self.conf.web_port == self._free_port != self.settings.web_port:
             log.warning("web.port_taken", wanted=self.settings.web_port, used=self.conf.web_port)
         install(
             self,

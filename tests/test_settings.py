@@ -192,6 +192,7 @@ def test_a_long_value_with_line_breaks_stays_one_line(monkeypatch: pytest.Monkey
     [
         ("HEADRACE_CHECKPOINT_INTERVAL", "did you mean HEADRACE_CHECKPOINT_INTERVAL_MS?"),
         ("HEADRACE_ROKSDB_BLOCK_CACHE_MB", "did you mean HEADRACE_ROCKSDB_BLOCK_CACHE_MB?"),
+        ("HEADRACE_CHEKPOINT", "did you mean HEADRACE_CHECKPOINT_INTERVAL_MS?"),
         ("HEADRACE_QQQQQQQQQQQQQQQQQQQQQQQ", "docs/settings.md lists them all"),
     ],
 )

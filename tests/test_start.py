@@ -25,6 +25,15 @@ MISTAKES = {
         "@app.agent(OrderPlaced)\ndef mine(orders):\n    pass\n",
         "must be an `async def`",
     ),
+    "no type": (
+        "from app import app\n\n@app.agent\nasync def mine(orders):\n    pass\n",
+        "agents/mine.py:3: TypeError: agent 'mine' has no event type: write @app.agent(EventType)",
+    ),
+    "a table's name": (
+        "from app import Table, count\nfrom app.events.order_placed import OrderPlaced\n\n"
+        'mine = Table("revenue_per_minute", source=OrderPlaced, by="country", columns={"n": count()})\n',
+        "two tables are named 'revenue_per_minute'; give one of them another name",
+    ),
 }
 
 
@@ -56,6 +65,25 @@ def test_one_line(checkout: Path, code: str, said: str) -> None:
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("headrace: ")
     assert said in lines[0]
+
+
+def test_a_table_that_an_agent_imports_is_there_once(checkout: Path) -> None:
+    (checkout / "agents" / "mine.py").write_text(
+        "from tables.revenue_per_minute import revenue_per_minute\n"
+    )
+    count = "from app import app; print(*sorted(table.name for table in app.columnar_tables))"
+    done = subprocess.run(
+        [sys.executable, "-c", count],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    names = done.stdout.split()
+    assert "revenue_per_minute" in names
+    assert len(names) == len(set(names))
 
 
 def test_the_agents_are_listed() -> None:

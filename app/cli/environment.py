@@ -114,7 +114,7 @@ def _install(venv: Path, requirements: str) -> None:
 
 def _compile_kernels(venv: Path) -> None:
     """Fill numba's cache, so that the first worker does not have to; if that fails, it will say why."""
-    sys.stderr.write("compiling the kernels that take events apart (once, about 10 s)\n")
+    sys.stderr.write("compiling the kernels that take events apart (once, up to a minute)\n")
     code = "from app.codecs.json_columns import warm_up; warm_up()"
     subprocess.run([venv / "bin/python", "-c", code], cwd=ROOT, capture_output=True, check=False)
 

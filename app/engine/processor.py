@@ -18,7 +18,7 @@ from app.engine.source import Limits
 from app.engine.sources import sources
 from app.engine.stacks import Budget, Sizes
 from app.engine.store import StateRefusedError
-from app.engine.table import Table
+from app.engine.table import Table, by_name
 from app.engine.table_partition import Change, TablePartition
 from app.engine.watermark import Progress
 from app.engine.window_close import window_emission
@@ -49,7 +49,7 @@ class Processor:
         sizes: Sizes | None = None,
     ) -> None:
         self.app_id = app_id
-        self.tables = {table.name: table for table in tables}
+        self.tables = by_name(tables)
         self._sizes = sizes or Sizes()
         self._sources = sources(
             app_id, catalogue, self.tables.values(), agents or {}, limits or Limits()

@@ -381,6 +381,20 @@ class Table:
         return f"Table({self.name!r})"
 
 
+def by_name(tables: Iterable[Table]) -> dict[str, Table]:
+    """Tables by their names; one that is given several times, as an import does it, is there once.
+
+    TableDefinitionError: two of them have one name.
+    """
+    found: dict[str, Table] = {}
+    for table in tables:
+        if found.setdefault(table.name, table) is not table:
+            raise TableDefinitionError(
+                f"two tables are named {table.name!r}; give one of them another name"
+            )
+    return found
+
+
 @cache
 def filled(cls: type[Event]) -> tuple[str, ...]:
     """The fields of a type that do not allow None."""

@@ -43,7 +43,7 @@ class DeadLetters:
         self._ends = self._bounds(self._topic)
         self._topic_id = ""
         if self._ends:
-            admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+            admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
             described = admin.describe_topics(TopicCollection([self._topic]))
             self._topic_id = str(described[self._topic].result(_ANSWER_S).topic_id)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import syslog
 from collections.abc import Iterable
 from functools import partial
 
@@ -22,7 +21,7 @@ class PartitionEnds:
         self._options = {
             "bootstrap.servers": bootstrap_servers,
             "client.id": f"{app_id}-ends",
-            "log_level": syslog.LOG_WARNING,  # a client that lives for one request tells of its end
+            "log_level": 0,  # a client that lives for one request tells of its end, and of the broker's
         }
 
     def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:

@@ -88,7 +88,7 @@ def ensure_topics(
     Raises TopicError when one cannot be made, PartitionsChangedError when it does not fit the one that it must be
     like.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     try:
         found = {
             name: len(item.partitions)
@@ -101,6 +101,8 @@ def ensure_topics(
     counts: dict[str, int] = {}
     missing: list[NewTopic] = []
     for need in wanted:
+        if need.name in counts:  # several ordinary agents may read one topic
+            continue
         count = counts[need.like] if need.like else need.partitions or partitions
         counts[need.name] = found.get(need.name, count)
         if need.name not in found:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
 
+import structlog
+
 from app.engine import names
 from app.engine.agent import AgentRunner
 from app.engine.batch import Emission, Update
@@ -24,6 +26,8 @@ from app.engine.watermark import Progress
 from app.engine.work import TopicPartition, Work
 from app.events.catalogue import Catalogue
 from app.testing.memory_log import MemoryLog
+
+log = structlog.get_logger(__name__)
 
 
 class MemoryWorker:
@@ -201,6 +205,13 @@ class MemoryWorker:
                 emissions += outcome.emissions
                 updates += outcome.updates
                 assert work.decoded is not None
+                if outcome.failures:  # as a worker does: what a test misses then says why
+                    log.warning(
+                        "agent.failed",
+                        agent=agent.name,
+                        events=len(outcome.failures),
+                        reason=outcome.failures[0].reason,
+                    )
                 letters += [
                     dead_letter(
                         names.dead_letter_topic(self.app_id),

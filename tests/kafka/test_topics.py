@@ -1,13 +1,17 @@
-"""How topics are made; no broker is needed for it."""
+"""How topics are made."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
 
 from app.engine.aggregates import count
 from app.engine.table import Table
 from app.engine.windows import tumbling
 from app.events import Event
 from app.events.catalogue import Catalogue
-from app.kafka.topics import ANY_TIME, needs
+from app.kafka.topics import ANY_TIME, TopicNeed, ensure_topics, needs
 
 
 class Measured(Event, type="test.topic_measured", topic="topic-measures", key="sensor"):
@@ -32,3 +36,13 @@ def test_no_clock_that_is_ahead_makes_kafka_refuse_a_record() -> None:
     }
     for need in found:
         assert need.config.items() >= ANY_TIME.items(), need.name
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_wanted_twice_is_made_once(
+    broker: str, topic_name: Callable[..., str]
+) -> None:
+    name = topic_name("twice")
+    wanted = [TopicNeed(name), TopicNeed(name, partitions=7)]
+    for _ in range(2):
+        assert ensure_topics(broker, wanted, partitions=2, replication=1) == {name: 2}

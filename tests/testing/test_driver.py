@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from agents.flag_large_orders import flag_large_orders
 from agents.remind_of_payments import remind_of_payments
@@ -136,9 +137,12 @@ async def refuse_france(orders: Stream) -> None:
 
 def test_dead_letters_of_an_agent() -> None:
     runner = AgentRunner("refuse_france", OrderPlaced, refuse_france, attempts_max=2)
-    with Driver(agents=[runner]) as driver:
+    with Driver(agents=[runner]) as driver, capture_logs() as lines:
         driver.send(order(1), order(2, "FR"), order(3))
         (letter,) = driver.dead_letters()
+        assert [(line["event"], line["reason"]) for line in lines] == [
+            ("agent.failed", letter.reason)
+        ]
         assert (letter.stage, letter.agent, letter.attempts) == ("agent", "refuse_france", 2)
         assert (letter.topic, letter.partition, letter.offset) == ("orders", 0, 1)
         assert letter.reason == "ValueError: no orders from France"
