@@ -124,7 +124,7 @@ class Settings(BaseSettings):
 
     checkpoint_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 100
     """Time between two checkpoints. Larger: fewer transactions, later results."""
-    checkpoint_delta_mb_max: Annotated[int, Field(ge=1, le=4096)] = 64
+    checkpoint_delta_mb_max: Annotated[int, Field(ge=1, le=4096)] = 48
     """A checkpoint is made early when what it would publish grows to this."""
     checkpoint_merge_mb_max: Annotated[int, Field(ge=4, le=4096)] = 32
     """A checkpoint reads at most this much state to merge it and to close windows; the rest is
