@@ -46,6 +46,15 @@ def dead_letter(
     return _original(topic, records, row, facts)
 
 
+def facts_of(record: Record) -> dict[str, str]:
+    """What the headers of a dead letter say of it."""
+    return {
+        name.removeprefix(PREFIX): (value or b"").decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith(PREFIX)
+    }
+
+
 def late_event(
     topic: str, records: Records, row: int, *, source: tuple[str, int], table: str, stream_time: int
 ) -> Record:

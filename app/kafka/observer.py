@@ -1,12 +1,13 @@
-"""Tells the metrics what the runner does."""
+"""Tells the metrics what the runner does, and the log of dead letters."""
 
 from __future__ import annotations
 
 from app.codecs.record_batch import Fetch
 from app.engine.checkpoint import Checkpoint
-from app.engine.dead_letter import PREFIX
+from app.engine.dead_letter import facts_of
 from app.events.event import event_type
 from app.monitoring import metrics
+from app.monitoring.letters_told import LettersTold
 from app.monitoring.reason_class import reason_class
 
 
@@ -15,6 +16,7 @@ class MetricsObserver:
 
     def __init__(self, dead_letter_topic: str) -> None:
         self._dead_letter_topic = dead_letter_topic
+        self._told = LettersTold()
 
     def fetched(self, fetch: Fetch, events: int, fallback: int) -> None:
         """A fetch has been staged; fallback: events that the JSON kernel left to msgspec."""
@@ -35,13 +37,10 @@ class MetricsObserver:
             metrics.DERIVED_EVENTS.add(len(emission.frame), type=event_type(emission.cls).name)
         for record in checkpoint.records if checkpoint.dead_letters else ():
             if record.topic == self._dead_letter_topic:
-                facts = {
-                    name: value or b"" for name, value in record.headers if name.startswith(PREFIX)
-                }
-                said = {name.removeprefix(PREFIX): value.decode() for name, value in facts.items()}
-                metrics.DEAD_LETTERS.add(
-                    1, topic=said["topic"], reason=reason_class(said["stage"], said["reason"])
-                )
+                facts = facts_of(record)
+                kind = reason_class(facts["stage"], facts["reason"])
+                metrics.DEAD_LETTERS.add(1, topic=facts["topic"], reason=kind)
+                self._told.add(kind, facts)
 
     def checkpoint_failed(self, reason: str) -> None:
         """A checkpoint has been aborted."""

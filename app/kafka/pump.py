@@ -123,11 +123,6 @@ class Pump:
         made.emissions += outcome.emissions
         made.updates += outcome.updates
         assert work.decoded is not None
-        if outcome.failures:
-            first = outcome.failures[0]
-            log.warning(
-                "agent.failed", agent=agent.name, events=len(outcome.failures), reason=first.reason
-            )
         for failure in outcome.failures:
             made.letters.append(
                 dead_letter(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
 
-import structlog
-
 from app.engine import names
 from app.engine.agent import AgentRunner
 from app.engine.batch import Emission, Update
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.committed_reader import CommittedReader
-from app.engine.dead_letter import dead_letter
+from app.engine.dead_letter import dead_letter, facts_of
 from app.engine.derived_events import derived_records
 from app.engine.intake import Intake
 from app.engine.offset_note import OffsetNote
@@ -25,9 +23,8 @@ from app.engine.table_partition import TablePartition
 from app.engine.watermark import Progress
 from app.engine.work import TopicPartition, Work
 from app.events.catalogue import Catalogue
+from app.monitoring.letters_told import LettersTold
 from app.testing.memory_log import MemoryLog
-
-log = structlog.get_logger(__name__)
 
 
 class MemoryWorker:
@@ -49,6 +46,7 @@ class MemoryWorker:
         limits: Limits | None = None,
         sizes: Sizes | None = None,
     ) -> None:
+        self._told = LettersTold()
         self.log = log
         self.store = store
         self._agents = list(agents)
@@ -115,10 +113,18 @@ class MemoryWorker:
             for here, offset in checkpoint.positions.items()
         }
         ends = self.log.commit(self._records(checkpoint), offsets)
+        self._tell(checkpoint)
         if write_store:
             self.store.write(self._writes(checkpoint, ends))
             self.processor.commit(staged, checkpoint)
         return checkpoint
+
+    def _tell(self, checkpoint: Checkpoint) -> None:
+        """Log dead letters as a worker does: what a test misses then says why."""
+        for record in checkpoint.records:
+            if record.topic == names.dead_letter_topic(self.app_id):
+                facts = facts_of(record)
+                self._told.add(facts["stage"], facts)
 
     def abort(self) -> None:
         """Prepare what is staged, have its transaction aborted, and go back to what is committed."""
@@ -205,13 +211,6 @@ class MemoryWorker:
                 emissions += outcome.emissions
                 updates += outcome.updates
                 assert work.decoded is not None
-                if outcome.failures:  # as a worker does: what a test misses then says why
-                    log.warning(
-                        "agent.failed",
-                        agent=agent.name,
-                        events=len(outcome.failures),
-                        reason=outcome.failures[0].reason,
-                    )
                 letters += [
                     dead_letter(
                         names.dead_letter_topic(self.app_id),

@@ -140,8 +140,8 @@ def test_dead_letters_of_an_agent() -> None:
     with Driver(agents=[runner]) as driver, capture_logs() as lines:
         driver.send(order(1), order(2, "FR"), order(3))
         (letter,) = driver.dead_letters()
-        assert [(line["event"], line["reason"]) for line in lines] == [
-            ("agent.failed", letter.reason)
+        assert [(line["event"], line["agent"], line["reason"]) for line in lines] == [
+            ("events.dead_lettered", "refuse_france", letter.reason)
         ]
         assert (letter.stage, letter.agent, letter.attempts) == ("agent", "refuse_france", 2)
         assert (letter.topic, letter.partition, letter.offset) == ("orders", 0, 1)
