@@ -90,6 +90,8 @@ class Vitals:
             if (end := self._ends(here)) is not None
         }
         self._set_gauges(lags)
+        if positions:  # without any it may be at its end, and the store closed
+            metrics.STATE_BYTES.set(runner.state_bytes())
         self._restore.tell()
         metrics.STANDBY_LAG.clear()
         for (table, partition), lag in self._standbys.lags().items():
@@ -111,7 +113,6 @@ class Vitals:
         metrics.FETCH_BUFFER_BYTES.set(self._fetch_bytes())
         metrics.WATERMARK_DELAY.clear()
         metrics.STATE_SEGMENTS.clear()
-        metrics.STATE_BYTES.set(self._runner.state_bytes())
         for table in self._runner.processor.tables:
             segments = 0
             for item in self._runner.processor.partitions_of(table):

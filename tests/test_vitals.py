@@ -14,9 +14,14 @@ from app.vitals import Vitals
 
 def test_a_worker_without_partitions_shows_none() -> None:
     positions: dict[tuple[str, int], int] = {("orders", 3): 5}
+
+    def state_bytes() -> int:
+        assert positions, "the store may be closed"
+        return 0
+
     runner: Any = SimpleNamespace(
         positions=lambda: positions,
-        state_bytes=lambda: 0,
+        state_bytes=state_bytes,
         processor=SimpleNamespace(tables={}),
         last_error=None,
         checkpoints=SimpleNamespace(last_error=None),
