@@ -25,6 +25,7 @@ from app.kafka.broker import (
     stop_broker,
 )
 from app.kafka.broker_folder import Folder, ProcessId
+from tests.own_broker import own_broker
 
 pytestmark = pytest.mark.kafka
 QUIET = {"log_level": 0}
@@ -33,7 +34,7 @@ QUIET = {"log_level": 0}
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Broker]:
     """A broker that the test may harm; its folder has a space and an umlaut in its name."""
-    with ensure_broker(tmp_path / "a bröker", log=lambda _line: None) as started:
+    with own_broker(tmp_path / "a bröker") as started:
         yield started
 
 
