@@ -29,7 +29,7 @@ class Standstill:
         partitions = self._cluster.partitions(self._topic)
         while not self._stop.wait(_POLL_S):
             try:
-                now = self._cluster.committed_of(partitions)
+                now = self._cluster.committed_of(partitions, stable=False)
             except KafkaException:
                 continue
             at = time.monotonic()

@@ -110,9 +110,15 @@ class Cluster:
         """The group's stable committed offsets."""
         return self.committed_of(self.partitions(topic))
 
-    def committed_of(self, partitions: list[TopicPartition]) -> dict[int, int]:
-        """The same of partitions of one topic that are known already."""
-        answers = self._consumer.committed(partitions, 30)
+    def committed_of(
+        self, partitions: list[TopicPartition], *, stable: bool = True
+    ) -> dict[int, int]:
+        """The same of partitions of one topic that are known already.
+
+        stable: wait for all of them until no open transaction can change any.
+        """
+        reader = self._consumer if stable else self._any_reader
+        answers = reader.committed(partitions, 30)
         return {answer.partition: max(answer.offset, 0) for answer in answers}
 
     def ends(self, topic: str) -> dict[int, int]:
