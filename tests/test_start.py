@@ -48,11 +48,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("code", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_one_line(checkout: Path, code: str, said: str) -> None:
-    (checkout / "agents" / "mine.py").write_text(code)
-    done = subprocess.run(
-        [FAUST, "-A", "app", "worker"],
+def run_in(checkout: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command there, to its end."""
+    return subprocess.run(
+        command,
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
@@ -60,6 +59,12 @@ def test_one_line(checkout: Path, code: str, said: str) -> None:
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize(("code", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_one_line(checkout: Path, code: str, said: str) -> None:
+    (checkout / "agents" / "mine.py").write_text(code)
+    done = run_in(checkout, FAUST, "-A", "app", "worker")
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 1
     assert len(lines) == 1, done.stderr
@@ -72,15 +77,8 @@ def test_a_table_that_an_agent_imports_is_there_once(checkout: Path) -> None:
         "from tables.revenue_per_minute import revenue_per_minute\n"
     )
     count = "from app import app; print(*sorted(table.name for table in app.columnar_tables))"
-    done = subprocess.run(
-        [sys.executable, "-c", count],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run_in(checkout, sys.executable, "-c", count)
+    assert done.returncode == 0, done.stderr
     names = done.stdout.split()
     assert "revenue_per_minute" in names
     assert len(names) == len(set(names))

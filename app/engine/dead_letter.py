@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from app.codecs.record_batch import Records
-from app.engine.checkpoint import Record
+from app.engine.checkpoint import Headers, Record
 
 PREFIX = "headrace_"
 FIRST_FACT = PREFIX + "stage"
@@ -46,11 +46,11 @@ def dead_letter(
     return _original(topic, records, row, facts)
 
 
-def facts_of(record: Record) -> dict[str, str]:
-    """What the headers of a dead letter say of it."""
+def facts_of(headers: Headers) -> dict[str, str]:
+    """What headers of a dead letter say of it, without their prefix."""
     return {
         name.removeprefix(PREFIX): (value or b"").decode(errors="replace")
-        for name, value in record.headers
+        for name, value in headers
         if name.startswith(PREFIX)
     }
 

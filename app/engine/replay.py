@@ -13,7 +13,7 @@ from functools import cached_property
 
 from app.codecs.records import Records, with_first_header
 from app.engine.checkpoint import Headers, Record
-from app.engine.dead_letter import FIRST_FACT, PREFIX
+from app.engine.dead_letter import FIRST_FACT, PREFIX, facts_of
 
 REPLAY = PREFIX + "replay"
 """The header that comes first in a replayed record: the application, and behind a slash the agent, if it is for one."""
@@ -35,10 +35,7 @@ class DeadLetter:
     @cached_property
     def facts(self) -> Mapping[str, str]:
         """What `dead_letter` has added, without its prefix; empty: this is none of ours."""
-        return {
-            name.removeprefix(PREFIX): (value or b"").decode(errors="replace")
-            for name, value in self.headers[self._facts_start :]
-        }
+        return facts_of(self.headers[self._facts_start :])
 
     @property
     def size(self) -> int:

@@ -37,7 +37,7 @@ class MetricsObserver:
             metrics.DERIVED_EVENTS.add(len(emission.frame), type=event_type(emission.cls).name)
         for record in checkpoint.records if checkpoint.dead_letters else ():
             if record.topic == self._dead_letter_topic:
-                facts = facts_of(record)
+                facts = facts_of(record.headers)
                 kind = reason_class(facts["stage"], facts["reason"])
                 metrics.DEAD_LETTERS.add(1, topic=facts["topic"], reason=kind)
                 self._told.add(kind, facts)

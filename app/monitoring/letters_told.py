@@ -1,4 +1,4 @@
-"""Tells the log of dead letters: the first of its kind at once, those of the next ten seconds together."""
+"""Tells the log of dead letters: the first of its kind at once, later ones with the next line that is due."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class MemoryWorker:
         """Log dead letters as a worker does: what a test misses then says why."""
         for record in checkpoint.records:
             if record.topic == names.dead_letter_topic(self.app_id):
-                facts = facts_of(record)
+                facts = facts_of(record.headers)
                 self._told.add(facts["stage"], facts)
 
     def abort(self) -> None:
