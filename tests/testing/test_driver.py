@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import polars as pl
 import pytest
-from structlog.testing import capture_logs
 
 from agents.flag_large_orders import flag_large_orders
 from agents.remind_of_payments import remind_of_payments
@@ -18,9 +17,11 @@ from app.events.order_placed import OrderPlaced
 from app.events.payment_failed import PaymentFailed
 from app.events.payment_reminder import PaymentReminder
 from app.events.revenue_minute_closed import RevenueMinuteClosed
+from app.monitoring import letters_told
 from app.testing import Driver
 from tables.orders_per_customer import orders_per_customer
 from tables.revenue_per_minute import revenue_per_minute
+from tests.captured_log import captured_log
 
 MINUTE = 1_704_110_400_000  # 2024-01-01T12:00:00Z
 
@@ -135,9 +136,10 @@ async def refuse_france(orders: Stream) -> None:
             raise ValueError("no orders from France")
 
 
-def test_dead_letters_of_an_agent() -> None:
+def test_dead_letters_of_an_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = AgentRunner("refuse_france", OrderPlaced, refuse_france, attempts_max=2)
-    with Driver(agents=[runner]) as driver, capture_logs() as lines:
+    lines = captured_log(monkeypatch, letters_told)
+    with Driver(agents=[runner]) as driver:
         driver.send(order(1), order(2, "FR"), order(3))
         (letter,) = driver.dead_letters()
         assert [(line["event"], line["agent"], line["reason"]) for line in lines] == [
