@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -26,6 +26,7 @@ class Emission:
     """Events of one type to be produced with the checkpoint.
 
     frame: the type's fields. ids: String, unique per event and the same after a replay. times: Int64, ms.
+    partition: of the source or the table; what comes of one keeps its order.
     """
 
     cls: type[Event]
@@ -33,31 +34,34 @@ class Emission:
     ids: pl.Series
     times: pl.Series
     source: str
+    partition: int
 
     def parts(self, rows_max: int) -> Iterator[Emission]:
         """The same events, cut into pieces of at most so many."""
         for first in range(0, len(self.frame), rows_max):
             cut = slice(first, first + rows_max)
-            yield Emission(self.cls, self.frame[cut], self.ids[cut], self.times[cut], self.source)
+            yield replace(self, frame=self.frame[cut], ids=self.ids[cut], times=self.times[cut])
 
 
-def joined(emissions: Iterable[Emission]) -> list[Emission]:
-    """Those of one type and source as one, in their order: what follows costs by the emission, not by the row."""
-    groups: dict[tuple[type[Event], str], list[Emission]] = {}
+def of_one_kind(emissions: Iterable[Emission]) -> Iterator[list[Emission]]:
+    """Those of one type and source together, in their order."""
+    kinds: dict[tuple[type[Event], str], list[Emission]] = {}
     for emission in emissions:
-        groups.setdefault((emission.cls, emission.source), []).append(emission)
-    return [
-        Emission(
-            cls,
-            pl.concat([item.frame for item in group]),
-            pl.concat([item.ids for item in group]),
-            pl.concat([item.times for item in group]),
-            source,
-        )
-        if len(group) > 1
-        else group[0]
-        for (cls, source), group in groups.items()
-    ]
+        kinds.setdefault((emission.cls, emission.source), []).append(emission)
+    yield from kinds.values()
+
+
+def joined(emissions: Sequence[Emission]) -> Emission:
+    """Those of one type and source as one, in their order: what follows costs by the emission, not by the row."""
+    first = emissions[0]
+    if len(emissions) == 1:
+        return first
+    return replace(
+        first,
+        frame=pl.concat([item.frame for item in emissions]),
+        ids=pl.concat([item.ids for item in emissions]),
+        times=pl.concat([item.times for item in emissions]),
+    )
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ class Batch:
             if TIME in frame.columns
             else pl.Series([last]).new_from_index(0, len(frame))
         )
-        self.emissions.append(Emission(cls, fields, ids, times.cast(pl.Int64), self.agent))
+        self.emissions.append(
+            Emission(cls, fields, ids, times.cast(pl.Int64), self.agent, self.partition)
+        )
 
     def _ids_by_offset(self, cls: type[Event], frame: pl.DataFrame) -> pl.Series:
         """Agent, partition and offset of the cause, the type, and which one of that type it is there."""

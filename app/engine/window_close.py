@@ -20,4 +20,4 @@ def window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emissio
         )
     ).to_series()
     times = rows[WINDOW_END] - 1  # inside the window: a minute's total belongs to its minute
-    return Emission(table.emit, table.derived(rows), ids, times, table.name)
+    return Emission(table.emit, table.derived(rows), ids, times, table.name, partition)

@@ -18,7 +18,7 @@ from app.codecs.record_writer import (
     written_batch,
 )
 from app.engine import names
-from app.engine.batch import joined
+from app.engine.batch import Emission, joined, of_one_kind
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.derived_events import derived_records
 from app.events.event import event_type
@@ -26,6 +26,7 @@ from app.events.event import event_type
 _MAGIC = 2
 _EMISSION_ROWS_MAX = 1 << 16
 """Of derived events that are in memory as JSON at a time."""
+_LANES_MAX = 8
 
 
 class Outbox:
@@ -51,14 +52,35 @@ class Outbox:
             _cut(*here, records)
             for here, records in self._placed(checkpoint.records, partition_counts).items()
         )
-        for emission in joined(checkpoint.emissions):
-            for part in emission.parts(_EMISSION_ROWS_MAX):
-                records = derived_records(part, self._app_id)
-                count = partition_counts[records.topic]
-                yield from write_batches(records, count, keyless_partition=next(self._turn) % count)
+        for emissions in of_one_kind(checkpoint.emissions):
+            yield from self._derived(emissions, partition_counts)
         yield from in_turn(
             _cut(*here, records) for here, records in self._changes(checkpoint).items()
         )
+
+    def _derived(
+        self, emissions: Sequence[Emission], partition_counts: Mapping[str, int]
+    ) -> Iterator[UnsentBatch]:
+        """Derived events of one kind. Of many, those of different partitions take turns.
+
+        Where they go to the partition that they come from, a request would else carry one batch at a time.
+        """
+        many = sum(len(emission.frame) for emission in emissions) > _EMISSION_ROWS_MAX
+        lanes: dict[int, list[Emission]] = defaultdict(list)
+        for emission in emissions:
+            lanes[emission.partition % _LANES_MAX if many else 0].append(emission)
+        rows_max = _EMISSION_ROWS_MAX // len(lanes)
+        yield from in_turn(
+            self._lane(joined(lane).parts(rows_max), partition_counts) for lane in lanes.values()
+        )
+
+    def _lane(
+        self, parts: Iterable[Emission], partition_counts: Mapping[str, int]
+    ) -> Iterator[UnsentBatch]:
+        for part in parts:
+            records = derived_records(part, self._app_id)
+            count = partition_counts[records.topic]
+            yield from write_batches(records, count, keyless_partition=next(self._turn) % count)
 
     def _changelog(self, table: str) -> str:
         return names.changelog_topic(self._app_id, table)

@@ -119,8 +119,8 @@ class TransactionalProducer:
         try:
             for batch in batches:
                 here = (batch.topic, batch.partition)
-                full = here in group or size + len(batch.payload) > _REQUEST_BYTES_MAX
-                if group and (full or sending is None or sending.done()):
+                # a request costs far more than a batch of it, so each takes as many as it can
+                if here in group or (group and size + len(batch.payload) > _REQUEST_BYTES_MAX):
                     if sending is not None:
                         await sending
                     sending = asyncio.create_task(self._send_round(group, ends))
