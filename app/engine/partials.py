@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
+from app.codecs.hash_groups import hash_groups
 from app.codecs.key_hash import key_hashes
 
 _GROUPS_IN_CACHE = 20_000
@@ -44,16 +44,11 @@ def _apart(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.DataFrame, pl.Da
     different: int = pl.Series(hashes).approx_n_unique()  # type: ignore[assignment]
     if different <= _GROUPS_IN_CACHE:
         return rows, None
-    order = np.argsort(hashes)
-    hashes = hashes[order]
-    as_before = np.zeros(len(order) + 1, np.bool_)
-    np.equal(hashes[1:], hashes[:-1], out=as_before[1:-1])
-    grouped = as_before[1:] | as_before[:-1]
-    several, again = rows[order[grouped]], as_before[:-1][grouped]
+    found = hash_groups(hashes)
+    several, groups = rows[found.several], found.groups
     same_keys = several.select(
         pl.all_horizontal(pl.col(key).eq_missing(pl.col(key).shift(1)) for key in keys).alias("_")
     )
-    if not (same_keys.to_series().to_numpy() | ~again).all():
+    if (same_keys.to_series().to_numpy()[1:] < (groups[1:] == groups[:-1])).any():
         return rows, None
-    groups = pl.Series(_GROUP, np.cumsum(~again, dtype=np.uint32)).set_sorted()
-    return rows[order[~grouped]], several.with_columns(groups)
+    return rows[found.alone], several.with_columns(pl.Series(_GROUP, groups).set_sorted())

@@ -276,10 +276,13 @@ class Table:
     def key_text(self, frame: pl.DataFrame) -> pl.Series:
         """The key of each row as text: a single string as it is, otherwise as JSON. No two keys share one."""
         if len(self.by) == 1 and self.row_schema[self.by[0]] == pl.String():
-            key = pl.col(self.by[0])
+            key = frame.get_column(self.by[0])
+            odd = key.str.starts_with("\0")
+            if not key.null_count() and not odd.any():
+                return key
             # a null is "\0", so a text that begins with one gets another
-            apart = pl.when(key.str.starts_with("\0")).then(pl.lit("\0") + key).otherwise(key)
-            return frame.select(apart.fill_null("\0").alias(self.by[0])).to_series()
+            apart = pl.when(odd).then("\0" + key).otherwise(key).fill_null("\0")
+            return frame.select(apart.alias(key.name)).to_series()
         return frame.select(pl.struct(self._keys).struct.json_encode()).to_series()
 
     def _check(self) -> None:

@@ -11,13 +11,7 @@ from app.engine.table import WINDOW_END, WINDOW_START, Table
 def window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emission:
     """A derived event per row of a closed window; the ids follow from table, partition, window and key."""
     assert table.emit is not None
-    ids = rows.select(
-        pl.concat_str(
-            pl.lit(f"{table.name}:{partition}:"),
-            WINDOW_START,
-            pl.lit(":"),
-            table.key_text(rows),
-        )
-    ).to_series()
+    origin = f"{table.name}:{partition}:{rows[WINDOW_START][0]}:"
+    ids = rows.select(pl.concat_str(pl.lit(origin), table.key_text(rows))).to_series()
     times = rows[WINDOW_END] - 1  # inside the window: a minute's total belongs to its minute
     return Emission(table.emit, table.derived(rows), ids, times, table.name, partition)
