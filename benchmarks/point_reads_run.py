@@ -18,7 +18,7 @@ _LAG_S_MAX = 6
 
 
 def run_point_reads(bench: Workbench) -> dict[str, Any]:
-    """p50 and p99 of a read in ms, while events come at the scale's rate.
+    """p50 and p99 of a read in ms, while events come at the scale's rate; and of the part until it is begun.
 
     ChildError when the worker or the producer could not hold its rate.
     """
@@ -60,6 +60,7 @@ def run_point_reads(bench: Workbench) -> dict[str, Any]:
             )
         )
     rate = sent["events_per_second"]
+    begun = summary(found["begun_ms"])
     behind = lag > rate * _LAG_S_MAX
     if rate < scale.read_while_rate * (1 - RATE_TOLERANCE) or behind:
         raise ChildError(
@@ -72,4 +73,6 @@ def run_point_reads(bench: Workbench) -> dict[str, Any]:
         "reads_per_second": found["reads"] / found["seconds"],
         "found": found["found"] / found["reads"],
         **summary(found["ages_ms"]),
+        "begun_p50_ms": begun["p50_ms"],
+        "begun_p99_ms": begun["p99_ms"],
     }

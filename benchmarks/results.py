@@ -52,6 +52,8 @@ _FIGURES = (
     "p90_ms",
     "p99_ms",
     "max_ms",
+    "begun_p50_ms",
+    "begun_p99_ms",
 )
 
 

@@ -24,16 +24,19 @@ async def read_steadily(
 ) -> None:
     """Read `rate` random ones of these keys a second, however long the answers take, and report the times in ms.
 
-    A time begins when the read was due, so that a stall counts for all that were due meanwhile. What is
-    read in the warm-up is not counted.
+    A time begins when the read was due, so that a stall counts for all that were due meanwhile; the part of it
+    until the event loop came to the read is told beside it. What is read in the warm-up is not counted.
     """
     random = Random(_SEED)
     await _ready(table, users)
     ages_ms: Counter[int] = Counter()
+    begun_ms: Counter[int] = Counter()
     found = 0
 
     async def read(due: float, counted: bool) -> None:
         nonlocal found
+        if counted:
+            begun_ms[round(1000 * (time.perf_counter() - due))] += 1
         rows = await table.get(random.choice(users))
         found += bool(len(rows))
         if counted:
@@ -57,7 +60,13 @@ async def read_steadily(
             report(reads=sent)
     await asyncio.gather(*reads)
     elapsed = time.perf_counter() - started
-    report(reads=sent, found=found, seconds=elapsed, ages_ms=sorted(ages_ms.items()))
+    report(
+        reads=sent,
+        found=found,
+        seconds=elapsed,
+        ages_ms=sorted(ages_ms.items()),
+        begun_ms=sorted(begun_ms.items()),
+    )
 
 
 async def _ready(table: Table, keys: Sequence[str]) -> None:
