@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from app.engine.batch_columns import OFFSET, TIME
-from app.engine.table import Table, filled
-from app.events.event import Event, event_type, schema
+from app.engine.table import Table
+from app.events.event import Event, event_type, filled, schema
 
 
 class EmitError(ValueError):
@@ -43,12 +43,12 @@ class Emission:
             yield replace(self, frame=self.frame[cut], ids=self.ids[cut], times=self.times[cut])
 
 
-def of_one_kind(emissions: Iterable[Emission]) -> Iterator[list[Emission]]:
+def of_one_kind(emissions: Iterable[Emission]) -> list[list[Emission]]:
     """Those of one type and source together, in their order."""
     kinds: dict[tuple[type[Event], str], list[Emission]] = {}
     for emission in emissions:
         kinds.setdefault((emission.cls, emission.source), []).append(emission)
-    yield from kinds.values()
+    return list(kinds.values())
 
 
 def joined(emissions: Sequence[Emission]) -> Emission:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from app.engine.partials import merge_partials
 from app.engine.reads import TableReads
 from app.engine.sessions import FIRST, LAST, Sessions
 from app.engine.windows import Unwindowed, Window
-from app.events.event import Event, event_type, optional, schema
+from app.events.event import Event, event_type, filled, optional, schema
 
 PANE = "_pane"
 """The hidden column of every partial: the start of the window (ms)."""
@@ -145,7 +145,7 @@ class Table:
     def emits_filled(self, column: str) -> bool:
         """Whether the column is emitted as a field that must not be null."""
         emit = self.emit
-        return emit is not None and column in set(emit.__struct_fields__) - optional(emit)
+        return emit is not None and column in filled(emit)
 
     async def get(self, key: Any) -> pl.DataFrame:
         """The rows of one key, as the last checkpoint left them: one per window, newest first.
@@ -396,20 +396,6 @@ def by_name(tables: Iterable[Table]) -> dict[str, Table]:
                 f"two tables are named {table.name!r}; give one of them another name"
             )
     return found
-
-
-@cache
-def filled(cls: type[Event]) -> tuple[str, ...]:
-    """The fields of a type that do not allow None."""
-    info = msgspec.inspect.type_info(cls)
-    assert isinstance(info, msgspec.inspect.StructType)
-    return tuple(item.name for item in info.fields if not _allows_none(item.type))
-
-
-def _allows_none(kind: msgspec.inspect.Type) -> bool:
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return kind.includes_none
-    return isinstance(kind, (msgspec.inspect.NoneType, msgspec.inspect.AnyType))
 
 
 def _first_line(cls: type) -> str:

@@ -163,6 +163,12 @@ def optional(cls: type[Event]) -> set[str]:
     return {field for field in cls.__struct_fields__ if _may_be_none(hints[field])}
 
 
+@cache
+def filled(cls: type[Event]) -> tuple[str, ...]:
+    """The fields that must not be None."""
+    return tuple(field for field in cls.__struct_fields__ if field not in optional(cls))
+
+
 def _may_be_none(hint: Any) -> bool:
     if get_origin(hint) is Annotated:
         return _may_be_none(get_args(hint)[0])
