@@ -84,6 +84,7 @@ class Parts:
         self.reader = CommittedReader(
             processor, store, cache_bytes_max=settings.read_cache_mb << 20, progress=progress
         )
+        self.runner.checkpoints.publication.on_stored = self.reader.stored
         self.runner.checkpoints.on_published = self.reader.published
         self.runner.checkpoints.on_fatal = fatal
         self._group = Group(

@@ -8,7 +8,16 @@ import numpy.typing as npt
 import polars as pl
 
 from app.codecs.kernel import read_only
-from app.codecs.key_hash_kernel import add_texts, add_words, ask_filter, fill_filter, find_hashes
+from app.codecs.key_hash_kernel import (
+    add_texts,
+    add_words,
+    ask_filter,
+    equal_hashes,
+    fill_filter,
+    find_hashes,
+    text_hash,
+    word_hash,
+)
 from app.codecs.texts import Texts
 
 HASH_MAX: Final = (1 << 64) - 1
@@ -32,6 +41,19 @@ def key_hashes(frame: pl.DataFrame, keys: Sequence[str]) -> npt.NDArray[np.uint6
         else:
             add_words(read_only(_words(series)), out)
     return out
+
+
+def key_hash(key: Sequence[str | int]) -> np.uint64:
+    """The hash of one key of texts, whole numbers and booleans, as `key_hashes` has it for their columns."""
+    value = np.uint64(0)
+    for part in key:
+        if isinstance(part, str):
+            text = part.encode()
+            held = np.frombuffer(text or b"-", np.uint8)
+            value = np.uint64(text_hash(value, held, len(text)))
+        else:
+            value = np.uint64(word_hash(value, np.uint64(part & HASH_MAX)))
+    return value
 
 
 def _words(series: pl.Series) -> npt.NDArray[np.uint64]:
@@ -70,3 +92,9 @@ def found_hashes(
         if found <= room:
             return which[:found], places[:found]
         room = found
+
+
+def equal_to(held: npt.NDArray[np.uint64], wanted: np.uint64) -> tuple[int, int]:
+    """Where the hashes that equal one begin and end in `held`, which is sorted and read-only."""
+    low, high = equal_hashes(held, wanted)
+    return low, high

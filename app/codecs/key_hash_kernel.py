@@ -25,6 +25,22 @@ def _mixed(value: Any) -> Any:
     return value ^ (value >> np.uint64(31))
 
 
+@part
+def _with_text(value: Any, position: Any, size: Any) -> Any:
+    value += _STEP + np.uint64(size)
+    end = position + size
+    while position + 8 <= end:
+        value = _mixed(value ^ load_word(position))
+        position += 8
+    word = np.uint64(0)
+    shift = np.uint64(0)
+    while position < end:
+        word |= load_byte(position) << shift
+        shift += np.uint64(8)
+        position += 1
+    return _mixed(value ^ word)
+
+
 @kernel
 def add_words(words: Any, out: Any) -> None:
     """Let the hashes in `out` (uint64[n]) go on with a word each. words: uint64[n]."""
@@ -111,3 +127,31 @@ def find_hashes(wanted: Any, held: Any, which: Any, places: Any) -> Any:
             found += 1
             low += 1
     return found
+
+
+@quick_kernel
+def text_hash(value: Any, text: Any, size: Any) -> Any:
+    """Let one hash go on with the first `size` bytes of a text (uint8[n]), as `add_texts` does."""
+    return _with_text(value, text.ctypes.data, size)
+
+
+@quick_kernel
+def word_hash(value: Any, word: Any) -> Any:
+    """Let one hash go on with one word, as `add_words` does."""
+    return _mixed(value + _STEP + word)
+
+
+@quick_kernel
+def equal_hashes(held: Any, wanted: Any) -> Any:
+    """Where the hashes that equal one begin and end in `held` (uint64[n], sorted)."""
+    low, high = 0, held.shape[0]
+    while low < high:
+        middle = (low + high) >> 1
+        if held[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    high = low
+    while high < held.shape[0] and held[high] == wanted:
+        high += 1
+    return low, high

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from app.engine.question import Question
+from app.engine.question import Key, Question
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Answers(Protocol):
 
     def placed(self, table: str, keys: pl.DataFrame) -> Sequence[int] | None:
         """The one partition that each key can be in; None: it may be in any."""
+        ...
+
+    def ready(self, table: str, key: Key) -> Sequence[pl.DataFrame] | None:
+        """The rows of one key, if they can be had without waiting."""
         ...
 
     async def gather(self, question: Question, partitions: Collection[int] | None) -> Gathered:

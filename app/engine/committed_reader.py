@@ -19,9 +19,10 @@ from app.engine.checkpoint import Checkpoint
 from app.engine.keyed_rows import Held, keyed_rows
 from app.engine.local_answers import LocalAnswers
 from app.engine.processor import Processor
-from app.engine.question import WINDOWS, Question, Rows
+from app.engine.question import WINDOWS, Key, Question, Rows
 from app.engine.reader import TableInfo
 from app.engine.reads import TableReads
+from app.engine.ready_rows import ReadyRows
 from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.segment import Run
 from app.engine.segment_cache import CachedSegment, SegmentCache
@@ -43,8 +44,8 @@ Chosen = Callable[[Run], list[int]]
 class CommittedReader:
     """The `TableReader` of one worker: its partitions, from its store. The tables are read through it.
 
-    cache_bytes_max: of the segments that were read last, as frames. progress: of the tables' restore; None: they
-    are there from the start.
+    cache_bytes_max: of the segments that were read last, as frames, and as much of rows that are kept ready.
+    progress: of the tables' restore; None: they are there from the start.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class CommittedReader:
         self._store = store
         self._progress = progress
         self._cache = SegmentCache(cache_bytes_max)
+        self._ready = ReadyRows(processor, self._read, cache_bytes_max)
         self._versions = dict.fromkeys(processor.tables, 0)
         self._changes = asyncio.Condition()
         self._published = 0
@@ -158,6 +160,19 @@ class CommittedReader:
             whole.add(number)
         yield frozenset(whole)
 
+    def ready(
+        self, table: str, key: Key, partitions: Collection[int] | None = None
+    ) -> list[pl.DataFrame] | None:
+        """The rows of one key in each of these partitions (all that are here), as far as there are some.
+
+        None: they must be read. Does not block; for the event loop.
+        """
+        return self._ready.find(self._processor.tables[table], key, partitions)
+
+    def stored(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint is in the store, and will be the state: make rows ready. Blocks; for the thread that wrote."""
+        self._ready.make(checkpoint.changes)
+
     def _frames(self, question: Question, partition: int) -> Iterator[pl.DataFrame]:
         table = question.table
         if question.window is not None:
@@ -241,10 +256,15 @@ class CommittedReader:
         here, by = (item.table.name, item.partition), item.table.by
         found = {key: self._cache.get((*here, key)) for key in keys}
         missing = [key for key, held in found.items() if held is None]
-        for key, data in zip(missing, self._store.read(*here, missing), strict=True):
-            found[key] = held = CachedSegment(item.layout.read(segment.decode(data)), by)
+        for key, frame in zip(missing, self._read(item, missing), strict=True):
+            found[key] = held = CachedSegment(frame, by)
             self._cache.put((*here, key), held)
         return [held for held in found.values() if held is not None]
+
+    def _read(self, item: TablePartition, keys: Sequence[bytes]) -> list[pl.DataFrame]:
+        """The frames of segments, from the store."""
+        values = self._store.read(item.table.name, item.partition, list(keys))
+        return [item.layout.read(segment.decode(value)) for value in values]
 
     def _attempt(
         self, table: str, partition: int, read: Callable[[TablePartition], Answer]

@@ -15,7 +15,7 @@ from app.engine.members import Ask, Member, Members, PeerError
 from app.engine.merged import merged
 from app.engine.parts_missing import PartsMissingError
 from app.engine.processor import Processor
-from app.engine.question import NO_GENERATION, Covered, Piece, Question, Rows
+from app.engine.question import NO_GENERATION, Covered, Key, Piece, Question, Rows
 
 
 class GroupAnswers:
@@ -49,6 +49,19 @@ class GroupAnswers:
         if definition.aligned:
             return None
         return murmur2.partitions(definition.key_text(keys), self._count(table)).to_list()
+
+    def ready(self, table: str, key: Key) -> Sequence[pl.DataFrame] | None:
+        """The rows of one key, if all partitions that it can be in are this worker's, and they are ready here."""
+        if self._local.place().generation == NO_GENERATION:
+            return None
+        definition, count = self._processor.tables[table], self._count(table)
+        mine = self._local.partitions(table)
+        if len(mine) == count:
+            return self._local.ready(table, key)
+        if definition.aligned or (text := definition.one_key_text(key)) is None:
+            return None
+        number = murmur2.partition(text.encode(), count)
+        return self._local.ready(table, key, (number,)) if number in mine else None
 
     async def gather(self, question: Question, partitions: Collection[int] | None) -> Gathered:
         """The answer of these partitions, or of all."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
 from app.engine.answers import Gathered
 from app.engine.members import Place
-from app.engine.question import NO_GENERATION, Covered, Piece, Question, Rows
+from app.engine.question import NO_GENERATION, Covered, Key, Piece, Question, Rows
 from app.engine.reader import TableInfo, TableReader
 
 _ROWS_TOGETHER = 10_000
@@ -48,6 +48,12 @@ class LocalAnswers:
                     sure = self.place() == place
                     yield Covered(place.generation if sure else NO_GENERATION, tuple(sorted(piece)))
                     return
+
+    def ready(
+        self, table: str, key: Key, partitions: Collection[int] | None = None
+    ) -> Sequence[pl.DataFrame] | None:
+        """The rows of one key in these partitions, or in all that are here, if they can be had without waiting."""
+        return self._reader.ready(table, key, partitions)
 
     async def gather(self, question: Question, partitions: Collection[int] | None) -> Gathered:
         """All that this worker has; nothing of it is missing."""

@@ -96,7 +96,8 @@ class Processor:
         for (name, number), item in partitions.items():
             if item.table.aligned:
                 self._committed_times[(name, number)] = Progress(item.stream_time(number))
-        self._partitions = {**self._partitions, **partitions}  # readers may be looking at it
+        # a new one: readers may be looking at it
+        self._partitions = dict(sorted({**self._partitions, **partitions}.items()))
         self._closed -= positions.keys()
         self._positions.update(positions)
         self._readings.update(_readings(positions))
@@ -390,7 +391,7 @@ class Processor:
         self._committed_times.update(staged.stream_times)
 
     def partitions_of(self, table: str) -> list[TablePartition]:
-        """The partitions of a table that this worker owns."""
+        """The partitions of a table that this worker owns, in their order."""
         return [item for (name, _), item in self._partitions.items() if name == table]
 
 

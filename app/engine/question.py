@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import polars as pl
+
+Key: TypeAlias = tuple[Any, ...]
+"""The values of a table's key columns."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from app.engine.question import Question, Rows
+from app.engine.question import Key, Question, Rows
 from app.engine.restore_progress import Restoring
 
 
@@ -61,6 +61,12 @@ class TableReader(Protocol):
         self, question: Question, partitions: Collection[int]
     ) -> Iterator[Rows | frozenset[int]]:
         """The answer from these partitions, in frames of bounded size; last, those that it is whole for."""
+        ...
+
+    def ready(
+        self, table: str, key: Key, partitions: Collection[int] | None = None
+    ) -> list[pl.DataFrame] | None:
+        """The rows of one key in each of these partitions (all that are here), if they can be had without waiting."""
         ...
 
     def restoring(self, table: str) -> Restoring | None:

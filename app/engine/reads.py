@@ -13,15 +13,15 @@ import polars as pl
 
 from app.engine.answers import Answers
 from app.engine.parts_missing import PartsMissingError
-from app.engine.question import WINDOWS, Question
+from app.engine.question import WINDOWS, Key, Question
 
 if TYPE_CHECKING:
     from app.engine.table import Table
 
 _KEYS_TOGETHER_MAX = 10_000
+_AT_ONCE_MAX = 50
+"""So many reads are answered at once before others have their turn in the event loop."""
 _WINDOW_START = "window_start"
-
-Key = tuple[Any, ...]
 
 
 class TableKeyError(KeyError):
@@ -31,7 +31,8 @@ class TableKeyError(KeyError):
 class TableReads:
     """Reads one table for the code of a worker, while writing goes on.
 
-    Keys that are asked for while others are being read wait for each other, and are read in one pass.
+    The rows of a key that are ready are given at once. Other keys that are asked for while some are being read wait
+    for each other, and are read in one pass.
     Where a part is missing, PartsMissingError has the rows of the rest.
     """
 
@@ -40,11 +41,20 @@ class TableReads:
         self._answers = answers
         self._asked: list[tuple[Key, asyncio.Future[pl.DataFrame]]] = []
         self._reading: asyncio.Task[None] | None = None
+        self._at_once = 0
+        self._types = [table.row_schema[name].to_python() for name in table.by]
 
     async def get(self, key: Any) -> pl.DataFrame:
         """The rows of one key."""
+        asked = self._key(key)
+        ready = self._answers.ready(self._table.name, asked)
+        if ready is not None:
+            self._at_once += 1
+            if self._at_once % _AT_ONCE_MAX == 0:
+                await asyncio.sleep(0)
+            return ready[0] if len(ready) == 1 else self._ordered(ready)
         answer: asyncio.Future[pl.DataFrame] = asyncio.get_running_loop().create_future()
-        self._asked.append((self._key(key), answer))
+        self._asked.append((asked, answer))
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read_asked())
         return await answer
@@ -172,9 +182,9 @@ class TableReads:
         if len(values) != len(by):
             form = f"({', '.join(by)})" if len(by) > 1 else by[0]
             raise TableKeyError(f"table {self._table.name!r}: a key is {form}, not {key!r}")
-        for name, value in zip(by, values, strict=True):
-            kind = self._table.row_schema[name]
-            if value is not None and not isinstance(value, kind.to_python()):
+        for name, value, python in zip(by, values, self._types, strict=True):
+            if value is not None and not isinstance(value, python):
+                kind = self._table.row_schema[name]
                 raise TableKeyError(f"table {self._table.name!r}: {name} is {kind}, not {value!r}")
         return values
 

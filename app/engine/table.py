@@ -275,7 +275,7 @@ class Table:
 
     def key_text(self, frame: pl.DataFrame) -> pl.Series:
         """The key of each row as text: a single string as it is, otherwise as JSON. No two keys share one."""
-        if len(self.by) == 1 and self.row_schema[self.by[0]] == pl.String():
+        if self._one_text:
             key = frame.get_column(self.by[0])
             odd = key.str.starts_with("\0")
             if not key.null_count() and not odd.any():
@@ -284,6 +284,15 @@ class Table:
             apart = pl.when(odd).then("\0" + key).otherwise(key).fill_null("\0")
             return frame.select(apart.alias(key.name)).to_series()
         return frame.select(pl.struct(self._keys).struct.json_encode()).to_series()
+
+    def one_key_text(self, key: tuple[Any, ...]) -> str | None:
+        """The same for one key that is a plain text; None: it takes a frame."""
+        plain = self._one_text and isinstance(key[0], str) and not key[0].startswith("\0")
+        return key[0] if plain else None
+
+    @property
+    def _one_text(self) -> bool:
+        return len(self.by) == 1 and self.row_schema[self.by[0]] == pl.String()
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):

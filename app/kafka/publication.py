@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
+
+import structlog
 
 from app.engine.checkpoint import Checkpoint
 from app.engine.question import NO_GENERATION
@@ -14,11 +16,14 @@ from app.kafka.membership import Membership
 from app.kafka.publisher import AbortedError, EarlierGenerationError, Offsets, Publisher
 from app.kafka.surroundings import ConsumerControl
 
+log = structlog.get_logger(__name__)
+
 
 class Publication:
     """Commits a prepared checkpoint to Kafka and then to the store, in the generation that holds at the time.
 
-    wait_s: for how long the next generation is waited for when the group has left the one before.
+    wait_s: for how long the next generation is waited for when the group has left the one before. on_stored: called
+    with each checkpoint that is in the store, in the thread, before it becomes the state.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Publication:
         self._disowned: set[TopicPartition] = set()
         self._news = asyncio.Event()
         self.leaving = False
+        self.on_stored: Callable[[Checkpoint], None] = lambda checkpoint: None
 
     def moved(self, disowned: Collection[TopicPartition]) -> None:
         """There is a new generation; these partitions are others' in it, and must not be published any more."""
@@ -99,6 +105,10 @@ class Publication:
         offsets = self._publisher.publish(checkpoint, membership)
         writes = _store_writes(checkpoint, offsets)
         self._store.write(writes)
+        try:
+            self.on_stored(checkpoint)
+        except Exception:  # the checkpoint holds all the same
+            log.exception("checkpoint.not_ready_for_reads")
         return sum(len(value) for write in writes for value in write.puts.values())
 
 

@@ -116,6 +116,7 @@ class MemoryWorker:
         self._tell(checkpoint)
         if write_store:
             self.store.write(self._writes(checkpoint, ends))
+            self.reader.stored(checkpoint)
             self.processor.commit(staged, checkpoint)
         return checkpoint
 

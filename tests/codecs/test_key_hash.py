@@ -12,7 +12,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.codecs.key_hash import HASH_MAX, any_held, key_filter, key_hashes
+from app.codecs.key_hash import HASH_MAX, any_held, equal_to, key_filter, key_hash, key_hashes
 
 MASK = (1 << 64) - 1
 KINDS: dict[str, tuple[pl.DataType, st.SearchStrategy[Any]]] = {
@@ -113,3 +113,22 @@ def test_filters_deny_most_of_the_rest() -> None:
     others = np.setdiff1d(near + np.uint64(1), near)
     held = sum(any_held(others[n : n + 1], 0, HASH_MAX, data) for n in range(len(others)))
     assert held < 0.03 * len(others)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=30), st.integers(-(2**63), 2**63 - 1), st.booleans()), min_size=1
+    )
+)
+def test_one_key_has_the_hash_that_columns_of_it_have(keys: list[tuple[str, int, bool]]) -> None:
+    schema = {"text": pl.String(), "number": pl.Int64(), "flag": pl.Boolean()}
+    frame = pl.DataFrame(keys, schema=schema, orient="row")
+    assert [key_hash(key) for key in keys] == key_hashes(frame, list(schema)).tolist()
+
+
+@given(st.lists(st.integers(0, 12)), st.integers(0, 12))
+def test_where_equal_hashes_are(values: list[int], wanted: int) -> None:
+    held = np.sort(np.array(values, np.uint64))
+    held.flags.writeable = False
+    first, end = equal_to(held, np.uint64(wanted))
+    assert [at for at, value in enumerate(held) if value == wanted] == list(range(first, end))

@@ -61,6 +61,7 @@ class Group:
     """
 
     def __init__(self, bench: Workbench, owners: Sequence[Owner]) -> None:
+        self.bench = bench
         self.owners = list(owners)
         self.reader = bench.worker.reader
         self._processor = bench.worker.processor
@@ -69,11 +70,15 @@ class Group:
         self.directory: list[Member] | None = None
         self.looked = 0
 
-    def reads(self, table: Table) -> TableReads:
-        """The table as the first worker reads it."""
+    def answers(self) -> GroupAnswers:
+        """What the first worker asks."""
         counts = dict.fromkeys(self._processor.topics, PARTITIONS)
         local = self.locals[self.owners[0].name]
-        return TableReads(table, GroupAnswers(self._processor, local, self, self.ask, counts))
+        return GroupAnswers(self._processor, local, self, self.ask, counts)
+
+    def reads(self, table: Table) -> TableReads:
+        """The table as the first worker reads it."""
+        return TableReads(table, self.answers())
 
     def truth(self) -> list[Member]:
         return [owner.member(self._processor.topics) for owner in self.owners]
@@ -99,6 +104,11 @@ class Group:
                 raise PeerError("it dies")
             assert isinstance(piece, (Rows, Covered))
             yield piece
+
+    def go_on(self) -> None:
+        """One more sale, and a checkpoint."""
+        self.bench.send(0, [(SALES, Sale(shop="another", region="another", size=SALES))])
+        self.bench.settle()
 
     def close(self) -> None:
         self._thread.shutdown()

@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from app.codecs.murmur2 import partition
 from app.engine.aggregates import count, total
 from app.engine.merged import merged
 from app.engine.parts_missing import PartsMissingError
+from app.engine.question import NO_GENERATION
 from app.engine.reads import TableReads
 from app.engine.table import Table
 from app.engine.windows import tumbling
@@ -28,6 +30,11 @@ def by_shop() -> Table:
 def by_size() -> Table:
     """Repartitioned: a key has one partition."""
     return Table("by_size", source=Sale, by="size", columns=COLUMNS)
+
+
+def by_region() -> Table:
+    """Repartitioned by a text."""
+    return Table("by_region", source=Sale, by="region", columns=COLUMNS)
 
 
 def three() -> tuple[Owner, Owner, Owner]:
@@ -74,6 +81,33 @@ async def test_a_key_is_asked_of_its_owner_alone() -> None:
         asked = [numbers for owner in group.owners for _, numbers in owner.asked]
         assert len(asked) == 1
         assert len(asked[0]) == 1
+
+
+async def test_rows_are_ready_only_where_a_worker_is_sure_to_have_them_all() -> None:
+    windowed, text = by_shop(), by_region()
+    keys = [f"region {number}" for number in range(7)]
+    async with group_of([windowed, text], [Owner("a", set(range(PARTITIONS)))]) as group:
+        answers, (owner,) = group.answers(), group.owners
+        for table, key in [(windowed, "shop 3"), (text, keys[0])]:
+            assert answers.ready(table.name, (key,)) is None, "nobody has asked for it before"
+        await asyncio.to_thread(group.go_on)
+        read = {key: await group.reads(text).range([key]) for key in keys}
+        owner.asked.clear()
+        assert len(await group.reads(windowed).get("shop 3")) == 3
+        for key in keys:
+            assert (await group.reads(text).get(key)).equals(read[key])
+        assert not owner.asked, "these were ready"
+
+        owner.generation = NO_GENERATION
+        assert all(answers.ready(text.name, (key,)) is None for key in keys)
+        owner.generation = 2
+        place = {key: partition(key.encode(), PARTITIONS) for key in keys}
+        owner.owns = {place[keys[0]]}
+        for key in keys:
+            ready = answers.ready(text.name, (key,))
+            assert (ready is not None) is (place[key] in owner.owns)
+            assert ready is None or ready[0].equals(read[key])
+        assert answers.ready(windowed.name, ("shop 3",)) is None, "it may be in any partition"
 
 
 async def test_what_a_dead_worker_has_is_missing() -> None:

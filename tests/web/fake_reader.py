@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import polars as pl
 
-from app.engine.question import Question, Rows
+from app.engine.question import Key, Question, Rows
 from app.engine.reader import TableInfo
 from app.engine.restore_progress import Restoring
 from app.web.table_views import empty
@@ -65,6 +65,9 @@ class FakeReader:
             for frame in found.windows.values():
                 yield Rows(0, frame.join(question.keys, on=found.info.keys, how="semi"))
         yield frozenset(partitions)
+
+    def ready(self, table: str, key: Key, partitions: Collection[int] | None = None) -> None:
+        """They must always be read."""
 
     def restoring(self, table: str) -> Restoring | None:
         return self._tables[table].restoring

@@ -1,0 +1,228 @@
+"""The rows of tables that are read by key, kept ready, so that such a read waits for no other thread.
+
+Most calls into Polars hand their work to its pool of threads, where it stands behind what the engine is doing.
+So what readers will see of a table is made with each checkpoint, in its thread, in the order of the keys' hashes;
+a read looks its hash up and cuts its rows out of that. It is done for tables that have been read lately, and that are
+small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from app.codecs.kernel import read_only
+from app.codecs.key_hash import equal_to, key_hash, key_hashes
+from app.engine.processor import Processor
+from app.engine.question import Key
+from app.engine.stacks import Stacks
+from app.engine.table import WINDOW_START, Table
+from app.engine.table_partition import Change, TablePartition
+
+_KEPT = 100
+"""For so many checkpoints after the last read a table's rows are kept ready."""
+_REFUSED = 100
+"""For so many checkpoints a table that was too large is not tried again."""
+_OPEN_SHARE = 1 / 8
+"""Of the bytes that may be kept ready, what may be of open windows: their rows are made anew each time."""
+
+ReadFrames = Callable[[TablePartition, Sequence[bytes]], list[pl.DataFrame]]
+"""The partials of a table partition's segments, given the segments' keys."""
+
+
+class ReadyRows:
+    """Rows of one worker's tables, as the last checkpoint left them.
+
+    read: gives committed segments. bytes_max: of all rows that are kept ready.
+    """
+
+    def __init__(self, processor: Processor, read: ReadFrames, bytes_max: int) -> None:
+        self._processor = processor
+        self._read = read
+        self._bytes_max = bytes_max
+        self._checkpoints = 0
+        self._suitable = {name for name, table in processor.tables.items() if _suits(table)}
+        self._asked: dict[str, int] = {}
+        self._refused: dict[str, int] = {}
+        self._views: dict[tuple[str, int], tuple[_View, ...]] = {}
+
+    def find(
+        self, table: Table, key: Key, partitions: Collection[int] | None = None
+    ) -> list[pl.DataFrame] | None:
+        """A key's rows in each partition (or in those of `partitions`) that has some, the newest window first.
+
+        None: they are not ready now, and must be read; later ones may be.
+        """
+        if table.name not in self._suitable or None in key:
+            return None
+        self._asked[table.name] = self._checkpoints
+        hashed, found = key_hash(key), []
+        for item in self._processor.partitions_of(table.name):
+            if partitions is None or item.partition in partitions:
+                view = self._view(item)
+                if view is None:
+                    return None
+                rows = view.find(hashed, key)
+                if rows is not None:
+                    found.append(rows)
+        return found
+
+    def make(self, changes: Iterable[Change]) -> None:
+        """A checkpoint is in the store, and about to be the state: make rows ready. Blocks; one call at a time."""
+        self._checkpoints = now = self._checkpoints + 1
+        wanted = {name for name, at in self._asked.items() if now - at <= _KEPT}
+        for key in [key for key in self._views if key[0] not in wanted]:
+            del self._views[key]
+        room, coming = _Room(self._bytes_max), {_place(change): change for change in changes}
+        for name in sorted(wanted):
+            if now - self._refused.get(name, -_REFUSED) < _REFUSED:
+                continue
+            items = self._processor.partitions_of(name)
+            if all(self._made(item, coming.get((name, item.partition)), room) for item in items):
+                continue
+            self._refused[name] = now
+            for key in [key for key in self._views if key[0] == name]:
+                del self._views[key]
+
+    def _view(self, item: TablePartition) -> _View | None:
+        """What is ready of the partition as it is; for a moment what will be is there as well."""
+        for view in self._views.get((item.table.name, item.partition), ()):
+            if view.stacks is item.stacks:
+                return view
+        return None
+
+    def _made(self, item: TablePartition, change: Change | None, room: _Room) -> bool:
+        """Make what is ready of a partition; False: there is no room for it."""
+        stacks = change.stacks if change else item.stacks
+        watermark = change.meta.watermark if change else item.meta.watermark
+        place = (item.table.name, item.partition)
+        before = self._views.get(place, ())
+        view = before[0] if before else _View(Stacks())
+        if not before or view.stacks is not stacks:
+            if not room.holds(stacks):
+                return False
+            view = view.next(stacks, item.table, watermark, lambda keys: self._read(item, keys))
+            self._views[place] = (view, *before[:1])
+        return room.take(view.size)
+
+
+@dataclass
+class _Room:
+    """Bytes that are left for rows that are kept ready."""
+
+    left: int
+
+    def holds(self, stacks: Stacks) -> bool:
+        """Whether they may have room, by the sizes of their segments, which are compressed."""
+        sizes = {pane: sum(run.size for run in runs) for pane, runs in stacks.runs.items()}
+        opened = sum(sizes[pane] for pane in sizes.keys() - stacks.closed)
+        return sum(sizes.values()) <= self.left and opened <= _OPEN_SHARE * self.left
+
+    def take(self, size: int) -> bool:
+        self.left -= size
+        return self.left >= 0
+
+
+class _Rows:
+    """Result rows in the order of their keys' hashes, and the newest window of a key first."""
+
+    def __init__(self, table: Table, rows: pl.DataFrame) -> None:
+        hashes = key_hashes(rows, table.by)
+        newest = -rows[WINDOW_START].to_numpy() if table.windowed else np.zeros(len(rows))
+        order = np.lexsort((newest, hashes))
+        self._frame = rows[order]
+        self._hashes: npt.NDArray[np.uint64] = read_only(hashes[order])
+        self._keys = [self._frame[name] for name in table.by]
+        self._shared = _shared(self._hashes, self._keys)
+        self.size = int(rows.estimated_size()) + self._hashes.nbytes
+
+    def find(self, hashed: np.uint64, key: Key) -> pl.DataFrame | None:
+        first, end = equal_to(self._hashes, hashed)
+        if hashed in self._shared:
+            return self._frame[[at for at in range(first, end) if self._has(at, key)]]
+        if first < end and self._has(first, key):
+            return self._frame.slice(first, end - first)
+        return None
+
+    def _has(self, at: int, key: Key) -> bool:
+        return all(column[at] == part for column, part in zip(self._keys, key, strict=True))
+
+
+def _shared(hashes: npt.NDArray[np.uint64], keys: Sequence[pl.Series]) -> set[np.uint64]:
+    """Hashes that several keys have."""
+    different = np.zeros(max(len(hashes) - 1, 0), np.bool_)
+    for column in keys:
+        different |= column[1:].ne_missing(column[:-1]).to_numpy()
+    return set(hashes[1:][different & (hashes[1:] == hashes[:-1])])
+
+
+class _View:
+    """What is ready of a table partition as `stacks` has it."""
+
+    def __init__(self, stacks: Stacks) -> None:
+        self.stacks = stacks
+        self._merged: dict[int, pl.DataFrame] = {}
+        self._open: _Rows | None = None
+        self._closed: _Rows | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        merged = sum(int(frame.estimated_size()) for frame in self._merged.values())
+        return merged + sum(rows.size for rows in (self._open, self._closed) if rows)
+
+    def find(self, hashed: np.uint64, key: Key) -> pl.DataFrame | None:
+        """The rows of a key; of its windows the open ones are the newer."""
+        newer = self._open.find(hashed, key) if self._open else None
+        older = self._closed.find(hashed, key) if self._closed else None
+        if newer is None or older is None:
+            return older if newer is None else newer
+        return newer.vstack(older)
+
+    def next(
+        self,
+        stacks: Stacks,
+        table: Table,
+        watermark: int | None,
+        read: Callable[[Sequence[bytes]], list[pl.DataFrame]],
+    ) -> _View:
+        """The view of the stacks that follow; of a window that has only grown, only what is new is read."""
+        view = _View(stacks)
+        for pane, runs in stacks.runs.items():
+            known = self.stacks.runs.get(pane, ())
+            grown = pane in self._merged and runs[: len(known)] == known
+            news = runs[len(known) :] if grown else runs
+            frames = [self._merged[pane]] if grown else []
+            if news:
+                frames += read([key for run in news for key in run.keys(pane)])
+            view._merged[pane] = table.merge(frames) if news else frames[0]
+        view._open = view._rows(table, watermark, view._merged.keys() - stacks.closed)
+        settled = {pane: frame for pane, frame in view._merged.items() if pane in stacks.closed}
+        same = self._closed and settled.keys() == self._merged.keys() & self.stacks.closed
+        if same and all(self._merged[pane] is frame for pane, frame in settled.items()):
+            view._closed = self._closed
+        else:
+            view._closed = view._rows(table, watermark, settled.keys())
+        return view
+
+    def _rows(self, table: Table, watermark: int | None, panes: Collection[int]) -> _Rows | None:
+        if not panes:
+            return None
+        merged = pl.concat([self._merged[pane] for pane in panes])
+        if table.sessions:
+            merged = table.sessions.visible(merged, watermark)
+        return _Rows(table, table.result(merged))
+
+
+def _suits(table: Table) -> bool:
+    """Whether the hash of a key can be had without a column of it."""
+    kinds = [table.row_schema[name] for name in table.by]
+    return all(kind == pl.String or kind == pl.Boolean or kind.is_integer() for kind in kinds)
+
+
+def _place(change: Change) -> tuple[str, int]:
+    return change.table.name, change.partition
