@@ -138,7 +138,8 @@ class Settings(BaseSettings):
     """That many segments of one size and window are merged into one. Larger: less writing,
     slower reading."""
     read_cache_mb: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """Memory for the parts of tables that were read last by key, by code or by the pages."""
+    """Memory for the parts of tables that were read last by key, by code or by the pages; and as much
+    again for rows of small tables, ready to be read by key."""
     rocksdb_block_cache_mb: Annotated[int, Field(ge=1, le=65_536)] = 32
     """Memory in which RocksDB keeps what it has read."""
     rocksdb_write_buffer_mb: Annotated[int, Field(ge=1, le=4096)] = 16

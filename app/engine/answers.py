@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from app.engine.question import Key, Question
+from app.engine.question import Key, Question, Rows
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Answers(Protocol):
         """The one partition that each key can be in; None: it may be in any."""
         ...
 
-    def ready(self, table: str, key: Key) -> Sequence[pl.DataFrame] | None:
+    def ready(self, table: str, key: Key) -> Sequence[Rows] | None:
         """The rows of one key, if they can be had without waiting."""
         ...
 

@@ -162,7 +162,7 @@ class CommittedReader:
 
     def ready(
         self, table: str, key: Key, partitions: Collection[int] | None = None
-    ) -> list[pl.DataFrame] | None:
+    ) -> list[Rows] | None:
         """The rows of one key in each of these partitions (all that are here), as far as there are some.
 
         None: they must be read. Does not block; for the event loop.

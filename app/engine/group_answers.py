@@ -50,7 +50,7 @@ class GroupAnswers:
             return None
         return murmur2.partitions(definition.key_text(keys), self._count(table)).to_list()
 
-    def ready(self, table: str, key: Key) -> Sequence[pl.DataFrame] | None:
+    def ready(self, table: str, key: Key) -> Sequence[Rows] | None:
         """The rows of one key, if all partitions that it can be in are this worker's, and they are ready here."""
         if self._local.place().generation == NO_GENERATION:
             return None

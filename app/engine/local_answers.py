@@ -14,6 +14,7 @@ from app.engine.question import NO_GENERATION, Covered, Key, Piece, Question, Ro
 from app.engine.reader import TableInfo, TableReader
 
 _ROWS_TOGETHER = 10_000
+_KEYS_AT_ONCE_MAX = 50
 
 
 class LocalAnswers:
@@ -38,6 +39,12 @@ class LocalAnswers:
     async def answer(self, question: Question, partitions: Collection[int]) -> AsyncIterator[Piece]:
         """The pieces of these partitions, and then which of them this worker has been the owner of throughout."""
         place = self.place()
+        if (ready := self._at_once(question, partitions)) is not None:
+            for rows in ready:
+                yield rows
+            here = self.partitions(question.table) & set(partitions)
+            yield Covered(place.generation, tuple(sorted(here)))
+            return
         pieces = self._reader.answer(question, partitions)
         loop = asyncio.get_running_loop()
         while True:
@@ -49,9 +56,21 @@ class LocalAnswers:
                     yield Covered(place.generation if sure else NO_GENERATION, tuple(sorted(piece)))
                     return
 
+    def _at_once(self, question: Question, partitions: Collection[int]) -> list[Rows] | None:
+        """The rows of some keys, if none of them must be read."""
+        if question.keys is None or len(question.keys) > _KEYS_AT_ONCE_MAX:
+            return None
+        found = []
+        for key in question.keys.iter_rows():
+            ready = self._reader.ready(question.table, key, partitions)
+            if ready is None:
+                return None
+            found += ready
+        return found
+
     def ready(
         self, table: str, key: Key, partitions: Collection[int] | None = None
-    ) -> Sequence[pl.DataFrame] | None:
+    ) -> Sequence[Rows] | None:
         """The rows of one key in these partitions, or in all that are here, if they can be had without waiting."""
         return self._reader.ready(table, key, partitions)
 

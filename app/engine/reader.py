@@ -65,7 +65,7 @@ class TableReader(Protocol):
 
     def ready(
         self, table: str, key: Key, partitions: Collection[int] | None = None
-    ) -> list[pl.DataFrame] | None:
+    ) -> list[Rows] | None:
         """The rows of one key in each of these partitions (all that are here), if they can be had without waiting."""
         ...
 

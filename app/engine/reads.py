@@ -52,7 +52,8 @@ class TableReads:
             self._at_once += 1
             if self._at_once % _AT_ONCE_MAX == 0:
                 await asyncio.sleep(0)
-            return ready[0] if len(ready) == 1 else self._ordered(ready)
+            frames = [rows.frame for rows in ready]
+            return frames[0] if len(frames) == 1 else self._ordered(frames)
         answer: asyncio.Future[pl.DataFrame] = asyncio.get_running_loop().create_future()
         self._asked.append((asked, answer))
         if self._reading is None:

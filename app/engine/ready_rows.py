@@ -18,7 +18,7 @@ import polars as pl
 from app.codecs.kernel import read_only
 from app.codecs.key_hash import equal_to, key_hash, key_hashes
 from app.engine.processor import Processor
-from app.engine.question import Key
+from app.engine.question import Key, Rows
 from app.engine.stacks import Stacks
 from app.engine.table import WINDOW_START, Table
 from app.engine.table_partition import Change, TablePartition
@@ -52,7 +52,7 @@ class ReadyRows:
 
     def find(
         self, table: Table, key: Key, partitions: Collection[int] | None = None
-    ) -> list[pl.DataFrame] | None:
+    ) -> list[Rows] | None:
         """A key's rows in each partition (or in those of `partitions`) that has some, the newest window first.
 
         None: they are not ready now, and must be read; later ones may be.
@@ -68,7 +68,7 @@ class ReadyRows:
                     return None
                 rows = view.find(hashed, key)
                 if rows is not None:
-                    found.append(rows)
+                    found.append(Rows(item.partition, rows))
         return found
 
     def make(self, changes: Iterable[Change]) -> None:

@@ -106,7 +106,7 @@ async def test_rows_are_ready_only_where_a_worker_is_sure_to_have_them_all() -> 
         for key in keys:
             ready = answers.ready(text.name, (key,))
             assert (ready is not None) is (place[key] in owner.owns)
-            assert ready is None or ready[0].equals(read[key])
+            assert ready is None or ready[0].frame.equals(read[key])
         assert answers.ready(windowed.name, ("shop 3",)) is None, "it may be in any partition"
 
 

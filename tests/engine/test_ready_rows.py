@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 
 from app.engine import ready_rows
 from app.engine.aggregates import count
-from app.engine.question import Question, Rows
+from app.engine.question import Key, Question, Rows
 from app.engine.stacks import Sizes
 from app.engine.table import Table
 from app.engine.windows import tumbling
@@ -21,8 +20,6 @@ from tests.engine.sales import Sale
 from tests.engine.segments import segments_of, small_sizes
 from tests.engine.test_tables_against_oracle import Step, histories, tables
 from tests.engine.workbench import Workbench
-
-Key = tuple[Any, ...]
 
 
 def keys_of(bench: Workbench, table: Table) -> set[Key]:
@@ -38,12 +35,12 @@ def keys_of(bench: Workbench, table: Table) -> set[Key]:
     return {unknown, *sent}
 
 
-def read(bench: Workbench, table: Table, key: Key) -> list[pl.DataFrame]:
+def read(bench: Workbench, table: Table, key: Key) -> list[Rows]:
     """What the segments say."""
     kinds = {name: table.row_schema[name] for name in table.by}
     question = Question(table.name, keys=pl.DataFrame([key], schema=kinds, orient="row"))
     pieces = bench.worker.reader.answer(question, range(bench.partitions))
-    return [piece.frame for piece in pieces if isinstance(piece, Rows) and len(piece.frame)]
+    return [piece for piece in pieces if isinstance(piece, Rows) and len(piece.frame)]
 
 
 def check(bench: Workbench, all_tables: Iterable[Table]) -> int:
@@ -58,8 +55,9 @@ def check(bench: Workbench, all_tables: Iterable[Table]) -> int:
             found = read(bench, table, key)
             assert len(ready) == len(found)
             for rows, expected in zip(ready, found, strict=True):
-                assert rows.schema == expected.schema
-                assert rows.to_dicts() == expected.to_dicts()
+                assert rows.partition == expected.partition
+                assert rows.frame.schema == expected.frame.schema
+                assert rows.frame.to_dicts() == expected.frame.to_dicts()
     return compared
 
 
@@ -109,8 +107,8 @@ def test_they_are_made_from_the_checkpoint_after_the_first_read_on() -> None:
     assert bench.worker.reader.ready("by_shop", ("shop 3",)) is None
     go_on(bench)
     (rows,) = bench.worker.reader.ready("by_shop", ("shop 3",)) or []
-    assert rows["window_start"].to_list() == [30, 20, 10, 0]
-    assert rows.equals(asyncio.run(bench.tables[0].get("shop 3")))
+    assert rows.frame["window_start"].to_list() == [30, 20, 10, 0]
+    assert rows.frame.equals(asyncio.run(bench.tables[0].get("shop 3")))
     assert bench.worker.reader.ready("by_shop", ("nobody",)) == []
     bench.close()
 
