@@ -15,18 +15,22 @@ from tests.seeds import new_seed
 pytestmark = pytest.mark.kafka
 
 
-def test_from_one_to_three_and_back(
-    broker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_from_one_to_four_and_back(
+    broker: str, tmp_path: Path, full_faults: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two workers join, and leave for good: what stays with the first goes on, and nothing waits for a session."""
+    """Three workers join, and leave for good: what stays with the first goes on, and nothing waits for a session.
+
+    In the short form there are two of them.
+    """
     settings = {"HEADRACE_LEAVE_ON_STOP": "true", "HEADRACE_SESSION_TIMEOUT_MS": "30000"}
-    with running_group(broker, tmp_path, started=1, **settings) as group:
+    size = 4 if full_faults else 3
+    with running_group(broker, tmp_path, size, started=1, **settings) as group:
         first, *others = group.workers
         with load(group, new_seed()) as sales:
             with Standstill(broker, group.app_id, group.sources[0]) as joining:
                 group.start(*others)
                 group.wait_until_ready()
-                group.wait_for_shares(4)
+                group.wait_for_shares(PARTITIONS // size)
                 group.wait_for_all()
             stays = group.assignment()[group.name(first)]
             with Standstill(broker, group.app_id, group.sources[0]) as leaving:
@@ -37,7 +41,7 @@ def test_from_one_to_three_and_back(
     moved = set(range(PARTITIONS)) - stays
     with capsys.disabled():
         print(  # noqa: T201
-            f"\nscaling: partitions that stay stood still for {joining.longest_s(stays):.1f} s while two "
+            f"\nscaling: partitions that stay stood still for {joining.longest_s(stays):.1f} s while {size - 1} "
             f"workers joined, {leaving.longest_s(stays):.1f} s while they left; those that moved for "
             f"{joining.longest_s(moved):.1f} s and {leaving.longest_s(moved):.1f} s"
         )
