@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 USERS, COUNTRIES = 200, ("DE", "FR", "IT", "PL", "SE")
 START_MS = 1_790_000_000_000
@@ -20,34 +22,57 @@ NO_COUNTRY = "ZZ"
 """What a later version of the application takes for the country of a sale that has none."""
 LARGE = 500
 """The amount from which on the test application's agent feeds a sale to its table."""
+_STUCK_S = 20
 POISON = -1
 """The amount that the test application's agent fails on."""
 
 
+class _Leaderless(logging.Handler):
+    """Hears of it when a partition has no leader: librdkafka may send nothing to it any more, though it has one again.
+
+    https://github.com/confluentinc/librdkafka/issues/5430
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard |= "new leader-1 not found" in record.getMessage()
+
+
 class Sales:
-    """Sales in event-time order per writer; nothing is late."""
+    """Sales in event-time order per writer; nothing is late.
+
+    What a producer is stuck with is sent by another one, so after a broker's fault a sale may be there twice.
+    """
 
     def __init__(
         self, bootstrap_servers: str, topic: str, seed: int, *, start_ms: int = START_MS
     ) -> None:
         self._random = random.Random(seed)
         self._topic = topic
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "partitioner": "murmur2_random",
-                "compression.type": "lz4",
-                "linger.ms": 5,
-                "enable.idempotence": True,
-                # a broker that is killed has been seen to take later batches before earlier ones
-                "max.in.flight.requests.per.connection": 1,
-            }
-        )
+        self._options = {
+            "bootstrap.servers": bootstrap_servers,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "enable.idempotence": True,
+            # a broker that is killed has been seen to take later batches before earlier ones
+            "max.in.flight.requests.per.connection": 1,
+        }
+        self._unsent: dict[int, tuple[float, Any]] = {}
+        self._new_producer()
         self.sequence = 0
         self.now = start_ms
         """The event time (ms) that the writer has come to."""
         self.amounts: dict[int, int] = {}
         self.share_without_country = 0.0
+
+    def _new_producer(self) -> None:
+        self._leaderless, logger = _Leaderless(), logging.Logger("sales")
+        logger.addHandler(self._leaderless)
+        self._producer = Producer(self._options, logger=logger)
 
     def write(self, count: int, *, amount: int | None = None) -> None:
         """Write sales; event time moves on by about 1 ms per sale."""
@@ -59,14 +84,41 @@ class Sales:
                 self._random.randrange(1000) if amount is None else amount,
                 self.now,
             )
-        self._producer.poll(0)
+        self._poll(0)
+
+    def _poll(self, timeout_s: float) -> None:
+        """Hear of what has been sent, and send the rest by another producer if this one is stuck with it."""
+        self._producer.poll(timeout_s)
+        since = next((since for since, _ in self._unsent.values()), time.monotonic())
+        if self._leaderless.heard and time.monotonic() - since > _STUCK_S:
+            self._producer.purge()
+            self._new_producer()
+            for sequence, (_, record) in list(self._unsent.items()):
+                self._produce(sequence, *record)
+
+    def _produce(self, sequence: int, *record: Any) -> None:
+        def sent(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                self._unsent.pop(sequence, None)
+
+        self._unsent[sequence] = time.monotonic(), record
+        *placed, at = record
+        while True:
+            try:
+                self._producer.produce(self._topic, *placed, timestamp=at, on_delivery=sent)
+                return
+            except BufferError:
+                self._poll(0.1)
 
     def _has_country(self) -> bool:
         return not self.share_without_country or self._random.random() >= self.share_without_country
 
     def flush(self) -> None:
         """Wait until the broker has everything."""
-        assert self._producer.flush(60) == 0
+        deadline = time.monotonic() + 120
+        while self._unsent:
+            assert time.monotonic() < deadline, f"{len(self._unsent)} sales are not sent"
+            self._poll(0.1)
 
     def close_windows(self, partitions: int) -> None:
         """One sale an hour later in each partition: all earlier windows can close."""
@@ -87,14 +139,7 @@ class Sales:
         }
         if country is None:
             del sale["country"]
-        while True:
-            try:
-                self._producer.produce(
-                    self._topic, orjson.dumps(sale), user, partition, timestamp=at
-                )
-                break
-            except BufferError:
-                self._producer.poll(0.1)
+        self._produce(self.sequence, orjson.dumps(sale), user, partition, at)
         self.amounts[self.sequence] = amount
         self.sequence += 1
 
