@@ -32,6 +32,8 @@ _WAIT_S = 0.1
 _REST_S_MAX = 1.0
 _TOUCH_S = 60.0
 """A copy that is at the end says so at least so often: after half an hour of silence it would not be trusted."""
+_ENDS_S = 60.0
+"""So often Kafka itself is asked where the changelogs end: a consumer may get nothing any more, and not say so."""
 _SWEEP_S = 60.0
 _PAUSE_S = 1.0
 
@@ -80,6 +82,7 @@ class Standbys:
         self._kept: frozenset[Here] | None = None
         self._kept_now: frozenset[Here] | None = None
         self._swept_at = clock()
+        self._ends_asked_at = clock()
         self._asked: list[Future[None]] = []
         self._parts: dict[Here, Here] = {}  # by the topics and partitions of their changelogs
         self._copies: dict[Here, _Copy] = {}
@@ -140,7 +143,7 @@ class Standbys:
                     continue
                 try:
                     self._copy_on()
-                except (KafkaException, _MadeAnewError) as error:
+                except (KafkaException, _BeginAnewError) as error:
                     log.warning("standby.interrupted", reason=str(error))
                     time.sleep(_PAUSE_S)
                     self._changed.set()
@@ -170,6 +173,7 @@ class Standbys:
                 began = self._clock()
                 self._take(messages)
                 self._look(consumer)
+                self._ask_ends()
                 if due := self._due():
                     self._write()
                 self._busy_s += self._clock() - began
@@ -245,7 +249,7 @@ class Standbys:
         """Its changelog has been made anew, and has nothing of what is here."""
         self._pending.pop(here, None)
         self._store.clear(*here)
-        raise _MadeAnewError(f"the changelog of {here} has been made anew")
+        raise _BeginAnewError(f"the changelog of {here} has been made anew")
 
     def _write_to(self, here: Here) -> StoreWrite:
         if not self._pending:
@@ -271,6 +275,23 @@ class Standbys:
                 log.info("standby.caught_up", partitions=len(self._copies))
             self._loop.call_soon_threadsafe(self._on_ready)
 
+    def _ask_ends(self) -> None:
+        """Ask Kafka where the changelogs end. Raises _BeginAnewError where nothing has come since it was asked last."""
+        now = self._clock()
+        if now - self._ends_asked_at < _ENDS_S:
+            return
+        self._ends_asked_at = now
+        parts = {
+            (names.changelog_topic(self._app_id, here[0]), here[1]): here for here in self._copies
+        }
+        for topic, end in self._ends_of.ends(parts).items():
+            here, copy = parts[topic], self._copies[parts[topic]]
+            position, end_then = copy.asked
+            if position == copy.position and position + OWN_MARKER < end_then:
+                raise _BeginAnewError(f"of the changelog of {here} nothing comes behind {position}")
+            copy.asked = copy.position, end
+            copy.high = max(copy.high, end)
+
     def _due(self) -> bool:
         late = self._clock() - self._pending_since > _WRITE_S
         return self._pending_bytes > _WRITE_BYTES or (bool(self._pending) and late)
@@ -292,18 +313,22 @@ def _answer(asked: Iterable[Future[None]]) -> None:
             done.set_result(None)
 
 
-class _MadeAnewError(Exception):
-    """A changelog is not what it was."""
+class _BeginAnewError(Exception):
+    """The copies must be gone on with by another consumer."""
 
 
 @dataclass
 class _Copy:
-    """How far one copy is: everything of before `since` (s) is in it; at `seen` the changelog had this end."""
+    """How far one copy is: everything of before `since` (s) is in it; at `seen` the changelog had this end.
+
+    asked: its position, and the changelog's end, when Kafka itself was asked for that.
+    """
 
     position: int
     end: int
     seen: float
     at_end: bool = False
+    asked: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         self.high = self.end

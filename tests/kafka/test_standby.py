@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,42 @@ async def test_a_copy_at_the_end_is_trusted_however_long_nobody_writes(
         await copies.until(lambda: stored(copies.store) == changelog.state)
         copies.clock.ahead_s = STALE_AFTER_S + 60
         await copies.until(lambda: not any(copies.store.stale(TABLE, n) for n in (0, 1)))
+
+
+async def test_copies_of_which_nothing_comes_are_gone_on_with_by_another_consumer(
+    broker: str, app_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As librdkafka's has been seen to do, a consumer reads on, gets nothing and does not say so."""
+    consumers: list[Deaf] = []
+
+    class Deaf(standby_module.Consumer):  # type: ignore[misc]
+        deaf = False
+
+        def __init__(self, *options: Any) -> None:
+            super().__init__(*options)
+            consumers.append(self)
+
+        def consume(self, *limits: Any) -> list[Any]:
+            messages = super().consume(*limits)
+            return [] if self.deaf else messages
+
+        def get_watermark_offsets(self, here: Any, **options: Any) -> tuple[int, int]:
+            return (0, 0) if self.deaf else super().get_watermark_offsets(here, **options)
+
+    monkeypatch.setattr(standby_module, "Consumer", Deaf)
+    changelog = Changelog(broker, app_id)
+    changelog.write([(0, b"a", b"1"), (1, b"b", b"2")])
+    async with standing_by(broker, app_id, tmp_path / "rocksdb") as copies:
+        await copies.follow(*SOURCES)
+        await copies.until(lambda: stored(copies.store) == changelog.state)
+        consumers[0].deaf = True
+        changelog.write([(0, b"a", b"3"), (1, b"c", b"4")])
+        copies.clock.ahead_s += 61
+        await copies.until(lambda: all(copies.it.lags().values()))
+        assert stored(copies.store) != changelog.state
+        copies.clock.ahead_s += 61
+        await copies.until(lambda: stored(copies.store) == changelog.state)
+        assert len(consumers) == 2
 
 
 async def test_what_nobody_wants_is_deleted_once_it_is_too_old(
