@@ -19,7 +19,10 @@ from app.codecs.record_writer_kernel import VARINT_BYTES_MAX, write
 from app.codecs.texts import Texts
 
 BATCH_BYTES_MAX: Final = 768 << 10
-"""Of a batch's records before compression: below Kafka's default limit (`max.message.bytes`) in any case."""
+"""Of a batch's records as they are sent: below Kafka's default limit (`max.message.bytes`)."""
+_TIMES_MAX: Final = 5
+"""So many times as large a batch's records may be before compression."""
+_MARGIN: Final = 0.9
 
 _HEAD: Final = struct.Struct(">qiibI")
 _BODY: Final = struct.Struct(">hiqqqhii")
@@ -85,24 +88,43 @@ class UnsentBatch:
         return batch
 
 
+class Packing:
+    """How much goes into a batch, by how well the batches before it were compressed.
+
+    batch_bytes_max: of a batch as it is sent; a request costs by the batch, so each takes what it can.
+    """
+
+    def __init__(self, batch_bytes_max: int = BATCH_BYTES_MAX) -> None:
+        self.batch_bytes_max = batch_bytes_max
+        self.raw_bytes_max = _TIMES_MAX * batch_bytes_max
+
+    def fits(self, raw: int, packed: int) -> bool:
+        """Whether so many bytes may be sent as so few; False: it must be less, and `raw_bytes_max` says how much."""
+        fitting = int(_MARGIN * self.batch_bytes_max * raw / packed)
+        self.raw_bytes_max = min(
+            max(self.batch_bytes_max, fitting), _TIMES_MAX * self.batch_bytes_max
+        )
+        return packed <= self.batch_bytes_max or raw <= self.batch_bytes_max
+
+
 def write_batches(
     records: RecordColumns,
     partition_count: int,
     *,
     keyless_partition: int = 0,
-    batch_bytes_max: int = BATCH_BYTES_MAX,
+    packing: Packing | None = None,
 ) -> Iterator[UnsentBatch]:
-    """Batches of at most `batch_bytes_max` uncompressed; of each partition in the records' order, in turn.
+    """Batches of a bounded size; of each partition in the records' order, in turn.
 
     A key is placed by murmur2; records without one go to `keyless_partition`. A record that is larger
-    than a batch may be stands alone in its own.
+    than a batch may be stands alone in its own. packing: what is known of earlier batches of such records.
     """
     if not len(records):
         return
     target = _targets(records, partition_count, keyless_partition)
     order = np.argsort(target, kind="stable")
     bounds = np.searchsorted(target[order], np.arange(partition_count + 1))
-    writer = _Writer(records, batch_bytes_max)
+    writer = _Writer(records, packing or Packing())
     yield from in_turn(
         writer.batches(partition, order[bounds[partition] : bounds[partition + 1]])
         for partition in range(partition_count)
@@ -135,7 +157,7 @@ def _targets(
 class _Writer:
     """Writes the batches of one set of columns through one buffer."""
 
-    def __init__(self, records: RecordColumns, batch_bytes_max: int) -> None:
+    def __init__(self, records: RecordColumns, packing: Packing) -> None:
         self._records = records
         count = len(records)
         key = Texts.nulls(count) if records.key is None else records.key
@@ -150,17 +172,20 @@ class _Writer:
         self._timestamp = read_only(records.timestamp)
         longest = sum(int(length.max()) for length in self._columns[1::2])
         room = longest + len(self._before) + len(self._after) + _FIXED_BYTES_MAX
-        self._batch_bytes_max = batch_bytes_max
-        self._out = np.empty(max(batch_bytes_max, room), np.uint8)
+        self._packing = packing
+        self._out = np.empty(max(_TIMES_MAX * packing.batch_bytes_max, room), np.uint8)
 
     def batches(self, partition: int, rows: npt.NDArray[np.int64]) -> Iterator[UnsentBatch]:
         """The batches of one partition."""
         rows = read_only(rows)
         first = 0
         while first < len(rows):
-            after, size = self._write(rows, first, self._out[: self._batch_bytes_max])
+            after, size = self._write(rows, first, self._out[: self._packing.raw_bytes_max])
             if after == first:  # larger than a batch: alone, with all the room there is
                 after, size = self._write(rows[: first + 1], first, self._out)
+            payload = compress(LZ4, memoryview(self._out)[:size])  # type: ignore[arg-type]
+            if not self._packing.fits(size, len(payload)) and after > first + 1:
+                continue
             times = self._timestamp[rows[first:after]]
             yield UnsentBatch(
                 self._records.topic,
@@ -169,7 +194,7 @@ class _Writer:
                 int(times[0]),
                 int(times.max()),
                 LZ4,
-                compress(LZ4, memoryview(self._out)[:size]),  # type: ignore[arg-type]
+                payload,
             )
             first = after
 

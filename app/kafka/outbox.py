@@ -6,12 +6,14 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from app.codecs.murmur2 import partition as partition_of
 from app.codecs.record_writer import (
     BATCH_BYTES_MAX,
+    Packing,
     UnsentBatch,
     in_turn,
     write_batches,
@@ -24,9 +26,10 @@ from app.engine.derived_events import derived_records
 from app.events.event import event_type
 
 _MAGIC = 2
-_EMISSION_ROWS_MAX = 1 << 16
+_EMISSION_ROWS_MAX = 3 << 14
 """Of derived events that are in memory as JSON at a time."""
 _LANES_MAX = 8
+_THREADS = 2
 
 
 class Outbox:
@@ -35,6 +38,11 @@ class Outbox:
     def __init__(self, app_id: str) -> None:
         self._app_id = app_id
         self._turn = itertools.count()
+        self._threads = ThreadPoolExecutor(_THREADS, "headrace-outbox")
+
+    def close(self) -> None:
+        """End its threads."""
+        self._threads.shutdown()
 
     def topics(self, checkpoint: Checkpoint) -> set[str]:
         """The topics that the checkpoint writes to."""
@@ -61,26 +69,33 @@ class Outbox:
     def _derived(
         self, emissions: Sequence[Emission], partition_counts: Mapping[str, int]
     ) -> Iterator[UnsentBatch]:
-        """Derived events of one kind. Of many, those of different partitions take turns.
+        """Derived events of one kind. Of many, those of different partitions take turns, made ahead by other threads.
 
         Where they go to the partition that they come from, a request would else carry one batch at a time.
         """
-        many = sum(len(emission.frame) for emission in emissions) > _EMISSION_ROWS_MAX
+        if sum(len(emission.frame) for emission in emissions) <= _EMISSION_ROWS_MAX:
+            yield from self._lane([joined(emissions)], partition_counts)
+            return
         lanes: dict[int, list[Emission]] = defaultdict(list)
         for emission in emissions:
-            lanes[emission.partition % _LANES_MAX if many else 0].append(emission)
+            lanes[emission.partition % _LANES_MAX].append(emission)
         rows_max = _EMISSION_ROWS_MAX // len(lanes)
         yield from in_turn(
-            self._lane(joined(lane).parts(rows_max), partition_counts) for lane in lanes.values()
+            [
+                _ahead(self._threads, self._lane(joined(lane).parts(rows_max), partition_counts))
+                for lane in lanes.values()
+            ]
         )
 
     def _lane(
         self, parts: Iterable[Emission], partition_counts: Mapping[str, int]
     ) -> Iterator[UnsentBatch]:
+        packing = Packing()
         for part in parts:
             records = derived_records(part, self._app_id)
             count = partition_counts[records.topic]
-            yield from write_batches(records, count, keyless_partition=next(self._turn) % count)
+            keyless = next(self._turn) % count
+            yield from write_batches(records, count, keyless_partition=keyless, packing=packing)
 
     def _changelog(self, table: str) -> str:
         return names.changelog_topic(self._app_id, table)
@@ -106,6 +121,19 @@ class Outbox:
             entries: dict[bytes, bytes | None] = {**dict.fromkeys(change.deletes), **change.puts}
             placed[here] += [Record(here[0], key, value) for key, value in entries.items()]
         return placed
+
+
+def _ahead(threads: Executor, batches: Iterator[UnsentBatch]) -> Iterator[UnsentBatch]:
+    """The same batches, each made by one of the threads while the one before is sent."""
+    first = threads.submit(next, batches, None)  # at once, not only when it is asked for
+
+    def made() -> Iterator[UnsentBatch]:
+        coming = first
+        while (batch := coming.result()) is not None:
+            coming = threads.submit(next, batches, None)
+            yield batch
+
+    return made()
 
 
 def _cut(topic: str, partition: int, records: Sequence[Record]) -> Iterator[UnsentBatch]:

@@ -116,6 +116,7 @@ class Publisher:
     def close(self) -> None:
         """Give up the connections; an open transaction ends with its timeout, or with the next producer."""
         self._drop()
+        self._outbox.close()
         if self._loop is not None:
             self._loop.close()
             self._loop = None

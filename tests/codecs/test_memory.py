@@ -31,7 +31,7 @@ from app.codecs.json_writer import json_texts
 from app.codecs.kernel import read_only
 from app.codecs.murmur2_kernel import assign
 from app.codecs.record_batch import CorruptRecordBatch, Fetch, Records, event_types, parse
-from app.codecs.record_writer import RecordColumns, write_batches
+from app.codecs.record_writer import Packing, RecordColumns, write_batches
 from app.codecs.texts import Texts
 from tests.codecs.guarded import GuardedNumpy, guarded, guarded_empty
 from tests.codecs.json_events import COLUMNS, KEYS, ODD_NUMBERS, ODD_TEXTS, Flat, packed
@@ -183,7 +183,7 @@ def fuzz_writers(rng: random.Random, at_end: bool) -> None:
     times = np.array([rng.choice([0, 5, 2**62, -(2**62)]) for _ in range(count)], np.int64)
     common = [("h" * rng.randint(0, 3), rng.randbytes(rng.randint(0, 9)))] * rng.randint(0, 2)
     columns = RecordColumns("t", key, value, guarded(times, at_end=at_end), identity, common)
-    for made in write_batches(columns, 2, batch_bytes_max=rng.choice([0, 100, 400])):
+    for made in write_batches(columns, 2, packing=Packing(rng.choice([0, 100, 400]))):
         found = parse(Fetch("t", 0, 0, 0, bytes(made.sealed())), check_crc=True)
         assert len(found) == made.count
     words = ["", "a" * 7, '"' * 8, "\0" * 9, "\\" * rng.randint(0, 40), "é😀", None]

@@ -1,5 +1,6 @@
 """Columns to record batches, read back by aiokafka."""
 
+import random
 from collections import defaultdict
 from typing import Any
 
@@ -11,8 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.codecs.murmur2 import partition as partition_of
-from app.codecs.record_writer import RecordColumns, UnsentBatch, write_batches, written_batch
+from app.codecs.record_writer import (
+    Packing,
+    RecordColumns,
+    UnsentBatch,
+    write_batches,
+    written_batch,
+)
 from app.codecs.texts import Texts
+
+FRAME_BYTES = 15
+"""Of an LZ4 frame around what cannot be compressed."""
 
 keys = st.none() | st.text(max_size=20)
 records = st.lists(
@@ -63,9 +73,10 @@ def test_every_record_is_in_its_partition_in_order(
         expected[place].append((key, value, timestamp, (("ce_id", identity.encode()), *common)))
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for batch in write_batches(
-        columns(rows, common), count, keyless_partition=keyless, batch_bytes_max=bytes_max
+        columns(rows, common), count, keyless_partition=keyless, packing=Packing(bytes_max)
     ):
         assert batch.topic == "t"
+        assert batch.count == 1 or len(batch.payload) <= bytes_max + FRAME_BYTES
         found[batch.partition] += [
             (key, value, timestamp, tuple(own)) for key, value, timestamp, own in read(batch)
         ]
@@ -73,15 +84,30 @@ def test_every_record_is_in_its_partition_in_order(
 
 
 def test_batches_are_cut_by_bytes_and_take_turns() -> None:
-    rows = [(f"k{number}", b"x" * 1000, number, "i") for number in range(1000)]
-    batches = list(write_batches(columns(rows, []), 2, batch_bytes_max=20_000))
+    chance = random.Random(5)
+    rows = [(f"k{number}", chance.randbytes(1000), number, "i") for number in range(1000)]
+    batches = list(write_batches(columns(rows, []), 2, packing=Packing(20_000)))
     assert max(batch.count for batch in batches) < 20
     assert [batch.partition for batch in batches[:6]] == [0, 1, 0, 1, 0, 1]
 
 
+def test_what_is_compressed_well_goes_into_few_batches() -> None:
+    chance, packing = random.Random(5), Packing(20_000)
+    for random_bytes, records_min in [(0, 90), (100, 80), (200, 70), (500, 30), (0, 85)]:
+        values = [
+            b"x" * (1000 - random_bytes) + chance.randbytes(random_bytes) for _ in range(2000)
+        ]
+        rows = [("k", value, number, "i") for number, value in enumerate(values)]
+        batches = list(write_batches(columns(rows, []), 1, packing=packing))
+        assert max(len(batch.payload) for batch in batches) <= 20_000
+        assert len(rows) / len(batches) > records_min, (
+            "of what was known before, or of no more than 5 times"
+        )
+
+
 def test_a_record_larger_than_a_batch_stands_alone() -> None:
     rows = [("a", b"x", 1, "i"), ("a", b"y" * 5000, 2, "j"), ("a", b"z", 3, "k")]
-    batches = list(write_batches(columns(rows, []), 1, batch_bytes_max=1000))
+    batches = list(write_batches(columns(rows, []), 1, packing=Packing(1000)))
     assert [[value for _, value, *_ in read(batch)] for batch in batches] == [
         [b"x"],
         [b"y" * 5000],
@@ -90,11 +116,12 @@ def test_a_record_larger_than_a_batch_stands_alone() -> None:
 
 
 def test_a_large_record_does_not_make_other_batches_large() -> None:
+    chance = random.Random(5)
     rows = [
-        ("a", b"y" * 50_000, 0, "i"),
-        *(("a", b"x" * 100, number, "i") for number in range(999)),
+        ("a", chance.randbytes(50_000), 0, "i"),
+        *(("a", chance.randbytes(100), number, "i") for number in range(999)),
     ]
-    first, *others = write_batches(columns(rows, []), 1, batch_bytes_max=2000)
+    first, *others = write_batches(columns(rows, []), 1, packing=Packing(2000))
     assert first.count == 1
     assert max(batch.count for batch in others) < 20
 

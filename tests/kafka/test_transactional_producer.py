@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import KafkaError
 
-from app.codecs.record_writer import RecordColumns, UnsentBatch, write_batches
+from app.codecs.record_writer import Packing, RecordColumns, UnsentBatch, write_batches
 from app.codecs.texts import Texts
 from app.kafka import transaction_protocol as protocol
 from app.kafka import transactional_producer
@@ -64,7 +64,7 @@ def batches(topic: str, texts: list[str], bytes_max: int = 1 << 20) -> list[Unse
         Texts.of(series),
         [],
     )
-    return list(write_batches(columns, PARTITIONS, batch_bytes_max=bytes_max))
+    return list(write_batches(columns, PARTITIONS, packing=Packing(bytes_max)))
 
 
 async def send(producer: TransactionalProducer, topic: str, texts: list[str]) -> dict[int, int]:
@@ -116,7 +116,7 @@ async def test_ends_are_the_offsets_after_the_last_records(
     async with opened(broker, topic) as producer:
         producer.begin()
         await producer.partition_counts([topic])
-        many = batches(topic, [f"{number}" for number in range(5000)], bytes_max=4000)
+        many = batches(topic, [f"{number}" for number in range(5000)], bytes_max=1000)
         assert len(many) > 30  # several rounds
         ends = await producer.produce(many)
         await producer.commit()
