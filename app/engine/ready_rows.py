@@ -9,7 +9,7 @@ small.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,10 @@ _KEPT = 100
 """For so many checkpoints after the last read a table's rows are kept ready."""
 _REFUSED = 100
 """For so many checkpoints a table that was too large is not tried again."""
-_OPEN_SHARE = 1 / 8
+_OPEN_SHARE = 1 / 16
 """Of the bytes that may be kept ready, what may be of open windows: their rows are made anew each time."""
+_OPEN_RUNS = 4
+"""So many times as much may be in the runs from which these are merged."""
 
 ReadFrames = Callable[[TablePartition, Sequence[bytes]], list[pl.DataFrame]]
 """The partials of a table partition's segments, given the segments' keys."""
@@ -74,19 +76,22 @@ class ReadyRows:
     def make(self, changes: Iterable[Change]) -> None:
         """A checkpoint is in the store, and about to be the state: make rows ready. Blocks; one call at a time."""
         self._checkpoints = now = self._checkpoints + 1
-        wanted = {name for name, at in self._asked.items() if now - at <= _KEPT}
-        for key in [key for key in self._views if key[0] not in wanted]:
-            del self._views[key]
-        room, coming = _Room(self._bytes_max), {_place(change): change for change in changes}
-        for name in sorted(wanted):
-            if now - self._refused.get(name, -_REFUSED) < _REFUSED:
+        room = _Room(self._bytes_max, int(_OPEN_SHARE * self._bytes_max))
+        coming = {(change.table.name, change.partition): change for change in changes}
+        views: dict[tuple[str, int], tuple[_View, ...]] = {}
+        for name, asked in sorted(dict(self._asked).items()):  # others may be asked for meanwhile
+            if now - asked > _KEPT or now - self._refused.get(name, -_REFUSED) < _REFUSED:
                 continue
-            items = self._processor.partitions_of(name)
-            if all(self._made(item, coming.get((name, item.partition)), room) for item in items):
-                continue
-            self._refused[name] = now
-            for key in [key for key in self._views if key[0] == name]:
-                del self._views[key]
+            trial, made = replace(room), {}
+            try:
+                for item in self._processor.partitions_of(name):
+                    here = (name, item.partition)
+                    made[here] = self._made(item, coming.get(here), trial)
+            except _NoRoomError:
+                self._refused[name] = now
+            else:
+                room, views = trial, views | made
+        self._views = views
 
     def _view(self, item: TablePartition) -> _View | None:
         """What is ready of the partition as it is; for a moment what will be is there as well."""
@@ -95,36 +100,49 @@ class ReadyRows:
                 return view
         return None
 
-    def _made(self, item: TablePartition, change: Change | None, room: _Room) -> bool:
-        """Make what is ready of a partition; False: there is no room for it."""
+    def _made(self, item: TablePartition, change: Change | None, room: _Room) -> tuple[_View, ...]:
+        """What will be ready of a partition, and what is. _NoRoomError: it is too much."""
         stacks = change.stacks if change else item.stacks
         watermark = change.meta.watermark if change else item.meta.watermark
-        place = (item.table.name, item.partition)
-        before = self._views.get(place, ())
-        view = before[0] if before else _View(Stacks())
-        if not before or view.stacks is not stacks:
-            if not room.holds(stacks):
-                return False
-            view = view.next(stacks, item.table, watermark, lambda keys: self._read(item, keys))
-            self._views[place] = (view, *before[:1])
-        return room.take(view.size)
+        # what there was before it was given up and taken over again does not count
+        before = [
+            view
+            for view in self._views.get((item.table.name, item.partition), ())
+            if view.item is item
+        ]
+        if before and before[0].stacks is stacks:
+            room.take(before[0])
+            return tuple(before)
+        room.look(stacks)
+        last = before[0] if before else _View(item, Stacks())
+        view = last.next(stacks, watermark, lambda keys: self._read(item, keys))
+        room.take(view)
+        return (view, *before[:1])
+
+
+class _NoRoomError(Exception):
+    """A table is too large to be kept ready."""
 
 
 @dataclass
 class _Room:
-    """Bytes that are left for rows that are kept ready."""
+    """Bytes that are left for rows that are kept ready, and for those of open windows."""
 
     left: int
+    left_open: int
 
-    def holds(self, stacks: Stacks) -> bool:
-        """Whether they may have room, by the sizes of their segments, which are compressed."""
+    def look(self, stacks: Stacks) -> None:
+        """Refuse at once what is surely too large, by the sizes of segments, which are compressed."""
         sizes = {pane: sum(run.size for run in runs) for pane, runs in stacks.runs.items()}
         opened = sum(sizes[pane] for pane in sizes.keys() - stacks.closed)
-        return sum(sizes.values()) <= self.left and opened <= _OPEN_SHARE * self.left
+        if sum(sizes.values()) > self.left or opened > _OPEN_RUNS * self.left_open:
+            raise _NoRoomError
 
-    def take(self, size: int) -> bool:
-        self.left -= size
-        return self.left >= 0
+    def take(self, view: _View) -> None:
+        self.left -= view.size
+        self.left_open -= view.open_size
+        if min(self.left, self.left_open) < 0:
+            raise _NoRoomError
 
 
 class _Rows:
@@ -163,7 +181,8 @@ def _shared(hashes: npt.NDArray[np.uint64], keys: Sequence[pl.Series]) -> set[np
 class _View:
     """What is ready of a table partition as `stacks` has it."""
 
-    def __init__(self, stacks: Stacks) -> None:
+    def __init__(self, item: TablePartition, stacks: Stacks) -> None:
+        self.item = item
         self.stacks = stacks
         self._merged: dict[int, pl.DataFrame] = {}
         self._open: _Rows | None = None
@@ -174,6 +193,11 @@ class _View:
         """Bytes in memory."""
         merged = sum(int(frame.estimated_size()) for frame in self._merged.values())
         return merged + sum(rows.size for rows in (self._open, self._closed) if rows)
+
+    @property
+    def open_size(self) -> int:
+        """Of these, what is of open windows."""
+        return self._open.size if self._open else 0
 
     def find(self, hashed: np.uint64, key: Key) -> pl.DataFrame | None:
         """The rows of a key; of its windows the open ones are the newer."""
@@ -186,12 +210,11 @@ class _View:
     def next(
         self,
         stacks: Stacks,
-        table: Table,
         watermark: int | None,
         read: Callable[[Sequence[bytes]], list[pl.DataFrame]],
     ) -> _View:
         """The view of the stacks that follow; of a window that has only grown, only what is new is read."""
-        view = _View(stacks)
+        view, table = _View(self.item, stacks), self.item.table
         for pane, runs in stacks.runs.items():
             known = self.stacks.runs.get(pane, ())
             grown = pane in self._merged and runs[: len(known)] == known
@@ -222,7 +245,3 @@ def _suits(table: Table) -> bool:
     """Whether the hash of a key can be had without a column of it."""
     kinds = [table.row_schema[name] for name in table.by]
     return all(kind == pl.String or kind == pl.Boolean or kind.is_integer() for kind in kinds)
-
-
-def _place(change: Change) -> tuple[str, int]:
-    return change.table.name, change.partition
