@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.engine import ready_rows
-from app.engine.aggregates import count
+from app.engine.aggregates import count, latest
 from app.engine.question import Key, Question, Rows
 from app.engine.stacks import Sizes
 from app.engine.table import Table
@@ -62,10 +63,18 @@ def check(bench: Workbench, all_tables: Iterable[Table]) -> int:
 
 
 @settings(max_examples=40)
-@given(tables=tables, history=histories(), sizes=small_sizes)
+@given(
+    tables=tables,
+    ttl=st.none() | st.integers(1, 60),
+    history=histories(),
+    sizes=small_sizes,
+)
 def test_what_is_ready_is_what_is_read(
-    tables: list[Table], history: tuple[int, list[Step]], sizes: Sizes
+    tables: list[Table], ttl: int | None, history: tuple[int, list[Step]], sizes: Sizes
 ) -> None:
+    if ttl is not None:
+        columns = {"sales": count(), "last": latest("size")}
+        tables = [*tables, Table("recent", source=Sale, by="shop", ttl=ttl, columns=columns)]
     partitions, steps = history
     bench = Workbench(tables, partitions, sizes, batch_records_max=1)
     try:
