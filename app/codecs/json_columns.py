@@ -10,10 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from app.codecs.hash_groups import hash_groups
 from app.codecs.json_by_kernel import KernelDecoder
 from app.codecs.json_msgspec import MsgspecDecoder, Rejected, split
 from app.codecs.json_plan import plan_for
 from app.codecs.json_writer import json_texts
+from app.codecs.kernel import read_only
+from app.codecs.key_hash import (
+    HASH_MAX,
+    any_held,
+    equal_to,
+    found_hashes,
+    key_filter,
+    key_hash,
+    key_hashes,
+)
 from app.codecs.murmur2 import partitions
 from app.codecs.record_batch import Fetch, event_types, parse
 from app.codecs.record_writer import RecordColumns, write_batches
@@ -158,4 +169,9 @@ def warm_up() -> None:
     json = json_texts(pl.DataFrame({"text": ["a"]}))
     columns = RecordColumns("warm-up", text, json, np.zeros(1, np.int64), text, ())
     next(write_batches(columns, 1)).sealed(0, 0, 0)
+    hashes = key_hashes(pl.DataFrame({"text": ["a"], "number": [1]}), ["text", "number"])
+    any_held(hashes, 0, HASH_MAX, key_filter(hashes))
+    found_hashes(hashes, hashes)
+    equal_to(read_only(hashes), key_hash(("a", 1)))
+    hash_groups(hashes)
     _kernels_ready.set()

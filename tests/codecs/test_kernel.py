@@ -18,6 +18,33 @@ from app.codecs.murmur2 import partition
 print(partition(b"foobar", 1000))
 """
 
+AFTER_THE_WARM_UP = """
+import importlib, pkgutil
+import app.codecs
+from app.codecs.json_columns import warm_up
+from app.codecs.kernel import _SOURCES
+warm_up()
+for info in pkgutil.iter_modules(app.codecs.__path__, "app.codecs."):
+    if info.name.endswith("_kernel"):
+        for name, item in vars(importlib.import_module(info.name)).items():
+            entry = getattr(item, "py_func", None)
+            if entry and entry.__qualname__.endswith(_SOURCES) and not item.signatures:
+                print(name)
+"""
+
+
+def test_the_warm_up_compiles_every_kernel() -> None:
+    """The first event that needs one, or the first read, would wait for a second else."""
+    run = subprocess.run(
+        [sys.executable, "-c", AFTER_THE_WARM_UP],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    left = run.stdout.split()
+    assert not left or left == ["crc32c_tables"], "there is another one for this processor"
+
 
 def test_without_a_place_for_the_cache_kernels_are_compiled() -> None:
     run = subprocess.run(
