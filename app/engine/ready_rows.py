@@ -161,7 +161,8 @@ class _Rows:
     def find(self, hashed: np.uint64, key: Key) -> pl.DataFrame | None:
         first, end = equal_to(self._hashes, hashed)
         if hashed in self._shared:
-            return self._frame[[at for at in range(first, end) if self._has(at, key)]]
+            mine = [at for at in range(first, end) if self._has(at, key)]
+            return self._frame[mine] if mine else None
         if first < end and self._has(first, key):
             return self._frame.slice(first, end - first)
         return None

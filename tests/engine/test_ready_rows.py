@@ -159,4 +159,5 @@ def test_keys_that_share_a_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) 
     bench.worker.reader.ready("by_shop", ("shop 3",))
     go_on(bench)
     assert check(bench, bench.tables) == 13
+    assert bench.worker.reader.ready("by_shop", ("shop x",)) == [], "it has a hash of others"
     bench.close()
