@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import IsolationLevel, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.engine import names
 from app.engine.replay import DeadLetter
@@ -67,6 +68,21 @@ class Letters:
             else:
                 assert producer.flush(60) == 0
                 producer.abort_transaction()
+        self._wait_for_markers()
+
+    def _wait_for_markers(self) -> None:
+        """A broker answers a commit before it has written the markers, and until then nobody sees what it holds."""
+        admin = AdminClient({"bootstrap.servers": self.broker})
+        asked = {
+            TopicPartition(self._topic, number): OffsetSpec.latest() for number in range(PARTITIONS)
+        }
+
+        def ends(level: IsolationLevel) -> list[int]:
+            answers = admin.list_offsets(asked, isolation_level=level)
+            return [answers[here].result(30).offset for here in asked]
+
+        while ends(IsolationLevel.READ_COMMITTED) != ends(IsolationLevel.READ_UNCOMMITTED):
+            time.sleep(0.02)
 
     def _one(self, producer: Producer, number: int) -> None:
         facts = {
