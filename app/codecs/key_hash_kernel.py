@@ -51,21 +51,8 @@ def add_words(words: Any, out: Any) -> None:
 @kernel
 def add_texts(address: Any, length: Any, out: Any) -> None:
     """Let the hashes in `out` (uint64[n]) go on with a byte string each; a null has the length -1."""
-    for i in range(out.shape[0]):
-        position = address[i]
-        size = length[i]
-        value = out[i] + _STEP + np.uint64(size)
-        end = position + size
-        while position + 8 <= end:
-            value = _mixed(value ^ load_word(position))
-            position += 8
-        word = np.uint64(0)
-        shift = np.uint64(0)
-        while position < end:
-            word |= load_byte(position) << shift
-            shift += np.uint64(8)
-            position += 1
-        out[i] = _mixed(value ^ word)
+    for i in range(address.shape[0]):
+        out[i] = _with_text(out[i], address[i], length[i])
 
 
 @part

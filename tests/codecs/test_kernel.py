@@ -33,28 +33,26 @@ for info in pkgutil.iter_modules(app.codecs.__path__, "app.codecs."):
 """
 
 
-def test_the_warm_up_compiles_every_kernel() -> None:
-    """The first event that needs one, or the first read, would wait for a second else."""
+def said(program: str) -> str:
+    """What a Python program of its own prints."""
     run = subprocess.run(
-        [sys.executable, "-c", AFTER_THE_WARM_UP],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=True,
         cwd=Path(__file__).parents[2],
     )
-    left = run.stdout.split()
+    return run.stdout
+
+
+def test_the_warm_up_compiles_every_kernel() -> None:
+    """The first event that needs one, or the first read, would wait for a second else."""
+    left = said(AFTER_THE_WARM_UP).split()
     assert not left or left == ["crc32c_tables"], "there is another one for this processor"
 
 
 def test_without_a_place_for_the_cache_kernels_are_compiled() -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_A_CACHE],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert run.stdout.strip() == str((-790332482 & 0x7FFFFFFF) % 1000)
+    assert said(WITHOUT_A_CACHE).strip() == str((-790332482 & 0x7FFFFFFF) % 1000)
 
 
 def test_the_cache_knows_the_sources_of_all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,10 @@ NO_COUNTRY = "ZZ"
 """What a later version of the application takes for the country of a sale that has none."""
 LARGE = 500
 """The amount from which on the test application's agent feeds a sale to its table."""
-_STUCK_S = 20
 POISON = -1
 """The amount that the test application's agent fails on."""
+_STUCK_S = 20
+"""A producer that has lost a partition, and holds a sale for so long, is stuck with it."""
 
 
 class _Leaderless(logging.Handler):

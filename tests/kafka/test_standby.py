@@ -139,7 +139,7 @@ async def test_a_copy_at_the_end_is_trusted_however_long_nobody_writes(
 async def test_copies_of_which_nothing_comes_are_gone_on_with_by_another_consumer(
     broker: str, app_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As librdkafka's has been seen to do, a consumer reads on, gets nothing and does not say so."""
+    """It gets nothing any more and does not say so, as a producer of librdkafka's has been seen to fall silent."""
     consumers: list[Deaf] = []
 
     class Deaf(standby_module.Consumer):  # type: ignore[misc]
