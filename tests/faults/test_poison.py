@@ -23,6 +23,9 @@ GROWTH_MB_MAX = 64
 ROUNDS_PER_S = 10
 """Of the whole corpus, whose longest event has 300 kB."""
 ROUNDS_TO_WARM_UP = 50
+ROUNDS_PER_LOOK = 100
+TRIMMED_S_MAX = 20
+"""A worker gives back what is free in its heaps every few seconds, and later if it is busy (app/heap.py)."""
 
 
 def test_memory_under_poison(broker: str, tmp_path: Path, full_faults: bool) -> None:
@@ -34,15 +37,22 @@ def test_memory_under_poison(broker: str, tmp_path: Path, full_faults: bool) -> 
             for _ in range(ROUNDS_TO_WARM_UP):
                 next(poison)
             group.wait_for_all()
-            before = _resident_mb(item)
-            for _ in range(rounds):
+            course = [_resident_mb(item)]
+            for number in range(rounds):
                 next(poison)
+                if number % ROUNDS_PER_LOOK == 0:
+                    course.append(_resident_mb(item))
             group.wait_for_all()
         sales.flush()
         group.cluster.wait_for_lag_zero(group.sources, group, 180)
-        after = _resident_mb(item)
-        print(f"resident memory before {before} MB, after {after} MB")  # noqa: T201
-        assert after - before < GROWTH_MB_MAX, f"from {before} to {after} MB"
+        deadline = time.monotonic() + TRIMMED_S_MAX
+        while True:
+            course.append(_resident_mb(item))
+            if course[-1] - course[0] < GROWTH_MB_MAX:
+                break
+            assert time.monotonic() < deadline, f"resident memory, in MB: {course}"
+            time.sleep(1)
+        print(f"resident memory before {course[0]} MB, after {course[-1]} MB")  # noqa: T201
         group.stop()
         letters = group.cluster.read(names.dead_letter_topic(group.app_id))
         counts = Counter(dict(letter.headers())["corpus"].decode() for letter in letters)
