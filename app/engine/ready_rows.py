@@ -166,14 +166,14 @@ class _Rows:
             mine = [at for at in range(first, end) if self._has(at, key)]
             return self._frame[mine] if mine else None
         if first < end and self._has(first, key):
-            return _frame([column.slice(first, end - first) for column in self._columns])
+            return _framed([column.slice(first, end - first) for column in self._columns])
         return None
 
     def _has(self, at: int, key: Key) -> bool:
         return all(column[at] == part for column, part in zip(self._keys, key, strict=True))
 
 
-def _frame(columns: Sequence[PySeries]) -> pl.DataFrame:
+def _framed(columns: Sequence[PySeries]) -> pl.DataFrame:
     """A frame of columns of one length, without what Polars' public classes do on the way.
 
     Frames give the interpreter away when they are sliced or stacked, and a busy thread takes it for milliseconds;
@@ -221,7 +221,7 @@ class _View:
         columns = newer._df.get_columns()
         for column, behind in zip(columns, older._df.get_columns(), strict=True):
             column.append(behind)
-        return _frame(columns)
+        return _framed(columns)
 
     def next(
         self,
