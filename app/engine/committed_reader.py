@@ -27,8 +27,9 @@ from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.segment import Run
 from app.engine.segment_cache import CachedSegment, SegmentCache
 from app.engine.store import MissingSegmentError, Store
-from app.engine.table import WINDOW_END, WINDOW_START, Table
+from app.engine.table import Table
 from app.engine.table_partition import TablePartition
+from app.engine.windows import WINDOW_END, WINDOW_START
 
 _ATTEMPTS = 50
 _WAIT_S_MAX = 0.2

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from app.engine.table import Table, TableDefinitionError
+from app.engine.table import Table
+from app.engine.table_checks import TableDefinitionError
 
 BYTES_MAX = 4096
 """Kafka's default limit (`offset.metadata.max.bytes`)."""

@@ -14,6 +14,7 @@ import polars as pl
 from app.engine.answers import Answers
 from app.engine.parts_missing import PartsMissingError
 from app.engine.question import WINDOWS, Key, Question
+from app.engine.windows import WINDOW_START
 
 if TYPE_CHECKING:
     from app.engine.table import Table
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _KEYS_TOGETHER_MAX = 10_000
 _AT_ONCE_MAX = 50
 """So many reads are answered at once before others have their turn in the event loop."""
-_WINDOW_START = "window_start"
 
 
 class TableKeyError(KeyError):
@@ -169,7 +169,7 @@ class TableReads:
         rows = pl.concat(filled) if filled else pl.DataFrame(schema=self._table.row_schema)
         if not self._table.windowed:
             return rows
-        return rows.sort(_WINDOW_START, descending=True, maintain_order=True)
+        return rows.sort(WINDOW_START, descending=True, maintain_order=True)
 
     def _whole(self, rows: pl.DataFrame, missing: Mapping[int, str], count: int) -> pl.DataFrame:
         if missing:

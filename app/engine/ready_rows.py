@@ -21,8 +21,9 @@ from app.codecs.key_hash import equal_to, key_hash, key_hashes
 from app.engine.processor import Processor
 from app.engine.question import Key, Rows
 from app.engine.stacks import Stacks
-from app.engine.table import WINDOW_START, Table
+from app.engine.table import Table
 from app.engine.table_partition import Change, TablePartition
+from app.engine.windows import WINDOW_START
 
 _KEPT = 100
 """For so many checkpoints after the last read a table's rows are kept ready."""

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-import msgspec
 import polars as pl
 
 from app.engine.aggregates import EVENTS, Aggregate
 from app.engine.batch_columns import OFFSET, TIME
-from app.engine.duration import milliseconds
 from app.engine.partials import merge_partials
 from app.engine.reads import TableReads
 from app.engine.sessions import FIRST, LAST, Sessions
-from app.engine.windows import Unwindowed, Window
-from app.events.event import Event, event_type, filled, optional, schema
+from app.engine.table_checks import TableChecks, TableDefinitionError
+from app.engine.windows import WINDOW_END, WINDOW_START, Unwindowed, Window
+from app.events.event import Event, event_type, filled, schema
 
 PANE = "_pane"
 """The hidden column of every partial: the start of the window (ms)."""
 PARTITION = "_partition"
 """A column that some partials are merged by, too."""
-WINDOW_START, WINDOW_END = "window_start", "window_end"
 
 DIFFERENT = 0.8
 """Rows of which more than this share are of different keys are not worth grouping."""
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
-
-
-class TableDefinitionError(TypeError):
-    """A table is defined in a way that cannot work; the message says what to change."""
 
 
 class TableNotRunningError(RuntimeError):
@@ -74,15 +65,18 @@ class Table:
         self.name = name
         self.source = source
         self.by = (by,) if isinstance(by, str) else tuple(by)
-        self.ttl_ms = self._ttl_ms(ttl, window)
-        self.windowing: Window = window or Unwindowed(self.ttl_ms)
         self.columns = dict(columns)
+        checks = TableChecks(name, source, self.by, self.columns)
+        checks.check_name()
+        checks.check_key()
+        checks.check_columns()
+        self.ttl_ms = checks.ttl_ms(ttl, window)
+        self.windowing: Window = window or Unwindowed(self.ttl_ms)
         self.emit = emit
         self.fed_by = fed_by
         self.description = description or _first_line(source)
         self._here: TableReads | None = None
         self._group: TableReads | None = None
-        self._check()
         source_schema = schema(source)
         self._keys = list(self.by)
         self.sessions = None if self.ttl_ms is None else Sessions(self.ttl_ms, self._keys)
@@ -106,7 +100,8 @@ class Table:
             **{key: source_schema[key] for key in self.by},
             **{name: item.result_type(source_schema) for name, item in self.columns.items()},
         }
-        self._check_emit()
+        if emit is not None:
+            checks.check_emit(emit, self.row_schema)
 
     @property
     def windowed(self) -> bool:
@@ -293,101 +288,6 @@ class Table:
     @property
     def _one_text(self) -> bool:
         return len(self.by) == 1 and self.row_schema[self.by[0]] == pl.String()
-
-    def _check(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise TableDefinitionError(
-                f"table name {self.name!r}: use lower-case letters, digits and underscores, as in 'revenue_per_minute'"
-            )
-        fields = schema(self.source)
-        if not self.by or len(set(self.by)) != len(self.by):
-            raise self._error("by= needs one or several different fields of the source")
-        self._check_fields("by=", self.by, fields)
-        for name, aggregate in self.columns.items():
-            if not isinstance(aggregate, Aggregate):
-                raise self._error(
-                    f"column {name!r} is {aggregate!r}; it must be an aggregate such as count()"
-                )
-            if name.startswith("_") or name in (*self.by, WINDOW_START, WINDOW_END):
-                raise self._error(
-                    f"column {name!r} has a name that is taken or reserved; choose another one"
-                )
-            self._check_fields(f"column {name!r}", aggregate.columns_read(), fields)
-            self._check_condition(name, aggregate.where, fields)
-            try:
-                aggregate.result_type(fields)
-            except ValueError as error:
-                raise self._error(f"column {name!r}: {error}") from None
-        if not self.columns:
-            raise self._error(
-                "columns= is empty; give at least one aggregate, as in {'events': count()}"
-            )
-
-    def _ttl_ms(self, ttl: str | int | None, window: Window | None) -> int | None:
-        if ttl is None:
-            return None
-        if window is not None:
-            raise self._error(
-                "ttl= is for tables without a window=; how long a closed window is kept says its keep="
-            )
-        try:
-            ttl_ms = milliseconds(ttl)
-        except ValueError as error:
-            raise self._error(f"ttl=: {error}") from None
-        if ttl_ms < 1:
-            raise self._error("ttl= must be at least 1ms")
-        return ttl_ms
-
-    def _check_condition(
-        self, column: str, where: pl.Expr | None, fields: Mapping[str, pl.DataType]
-    ) -> None:
-        if where is None:
-            return
-        try:
-            kind = pl.DataFrame(schema=fields).select(where).to_series().dtype
-        except pl.exceptions.PolarsError as error:
-            raise self._error(f"column {column!r}: where= cannot work: {error}") from None
-        if kind != pl.Boolean:
-            raise self._error(f"column {column!r}: where= must be a condition, not {kind}")
-
-    def _check_fields(self, what: str, names: Any, fields: Mapping[str, Any]) -> None:
-        for name in names:
-            if name not in fields:
-                raise self._error(
-                    f"{what} names {name!r}, which is no field of {self.source.__name__}; "
-                    f"there are: {', '.join(fields)}"
-                )
-
-    def _check_emit(self) -> None:
-        if self.emit is None:
-            return
-        if not self.windowed:
-            raise self._error("emit= needs a window=: derived events are made when a window closes")
-        kinds = schema(self.emit)
-        unset = optional(self.source)
-        nullable = unset & set(self.by) | {
-            name for name, item in self.columns.items() if item.may_be_null(unset)
-        }
-        for info in msgspec.structs.fields(self.emit):
-            field, kind, given = info.name, kinds[info.name], self.row_schema.get(info.name)
-            if given is None and not info.required:
-                continue
-            if given is None:
-                raise self._error(
-                    f"emit={self.emit.__name__} has the field {field!r}, which the table does not give; "
-                    f"it gives: {', '.join(self.row_schema)}"
-                )
-            if given != kind and not (given.is_integer() and kind.is_float()):
-                raise self._error(
-                    f"emit={self.emit.__name__}: field {field!r} is {kind}, but the table gives {given}"
-                )
-            if field in nullable - optional(self.emit):
-                raise self._error(
-                    f"emit={self.emit.__name__}: field {field!r} can be null here; declare it as `| None`"
-                )
-
-    def _error(self, message: str) -> TableDefinitionError:
-        return TableDefinitionError(f"table {self.name!r}: {message}")
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"

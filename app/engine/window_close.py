@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from app.engine.batch import Emission
-from app.engine.table import WINDOW_END, WINDOW_START, Table
+from app.engine.table import Table
+from app.engine.windows import WINDOW_END, WINDOW_START
 
 
 def window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emission:

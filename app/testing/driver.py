@@ -17,7 +17,8 @@ from app.engine.dead_letter import PREFIX
 from app.engine.duration import milliseconds
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
-from app.engine.table import WINDOW_START, Table
+from app.engine.table import Table
+from app.engine.windows import WINDOW_START
 from app.events.catalogue import Catalogue
 from app.events.event import Event, event_type
 from app.testing.memory_log import MemoryLog, StoredRecord

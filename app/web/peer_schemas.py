@@ -6,8 +6,9 @@ import polars as pl
 
 from app.engine.question import WINDOWS, Question
 from app.engine.reader import TableInfo
+from app.engine.windows import WINDOW_END, WINDOW_START
 
-_BOUNDS = {"window_start": pl.Int64(), "window_end": pl.Int64()}
+_BOUNDS = {WINDOW_START: pl.Int64(), WINDOW_END: pl.Int64()}
 
 
 def keys_schema(info: TableInfo) -> pl.Schema:

@@ -10,8 +10,9 @@ import polars as pl
 
 from app.engine.reader import TableInfo
 from app.engine.restore_progress import Restoring
-from app.web.rows_query import WINDOW_START, RowsQuery
-from app.web.table_views import WINDOW_END, Count, Page
+from app.engine.windows import WINDOW_END, WINDOW_START
+from app.web.rows_query import RowsQuery
+from app.web.table_views import Count, Page
 
 SAFE_INTEGER_MAX = 2**53 - 1
 

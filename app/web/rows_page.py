@@ -9,13 +9,14 @@ import msgspec
 
 from app.engine.reader import TableInfo
 from app.engine.restore_progress import Restoring
+from app.engine.windows import WINDOW_END, WINDOW_START
 from app.web import cell_text
 from app.web.cell_text import Cell
 from app.web.layout import document, heading
 from app.web.markup import Markup, element
 from app.web.rows_form import form, window_options
-from app.web.rows_query import WINDOW_START, RowsQuery, sortable_columns
-from app.web.table_views import WINDOW_END, Page
+from app.web.rows_query import RowsQuery, sortable_columns
+from app.web.table_views import Page
 
 UNITS = "All times are UTC; the exact value of a shortened number shows on hover."
 

@@ -8,8 +8,8 @@ from typing import Literal
 from urllib.parse import quote, urlencode
 
 from app.engine.reader import TableInfo
+from app.engine.windows import WINDOW_START
 
-WINDOW_START = "window_start"
 LIMIT_DEFAULT = 50
 FILTER_CHARACTERS_MAX = 200
 _INTEGER_MAX = 2**63 - 1

@@ -12,10 +12,10 @@ import polars as pl
 
 from app.engine.question import Question, Rows
 from app.engine.reader import TableInfo, TableReader
+from app.engine.windows import WINDOW_END, WINDOW_START
 from app.web.recent import Recent
-from app.web.rows_query import WINDOW_START, RowsQuery
+from app.web.rows_query import RowsQuery
 
-WINDOW_END = "window_end"
 _BASES_CACHED = 2
 _ORDERS_CACHED = 8
 _POSITION = "position"

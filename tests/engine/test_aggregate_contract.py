@@ -17,8 +17,8 @@ from polars.testing import assert_frame_equal
 
 from app.engine import aggregates
 from app.engine.aggregates import EVENTS, Aggregate
-from app.engine.table import PANE, WINDOW_END, WINDOW_START, Table
-from app.engine.windows import tumbling
+from app.engine.table import PANE, Table
+from app.engine.windows import WINDOW_END, WINDOW_START, tumbling
 from app.events.event import schema
 from tests.engine.batches import batch_of
 from tests.engine.sales import Sale, sales

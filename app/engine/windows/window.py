@@ -6,6 +6,9 @@ from typing import Protocol, TypeVar
 
 import polars as pl
 
+WINDOW_START, WINDOW_END = "window_start", "window_end"
+"""The columns of a row that say its window (ms)."""
+
 Time = TypeVar("Time", int, pl.Expr)
 """One event time (ms), or a column of them."""
 
