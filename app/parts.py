@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,7 +54,7 @@ class Parts:
         agents: Sequence[AgentRunner],
         consumer: FaustConsumer,
         partition_counts: Mapping[str, int],
-        fatal: Callable[[BaseException], Awaitable[None]],
+        fatal: Callable[[BaseException], Coroutine[Any, Any, None]],
     ) -> None:
         self._settings = settings
         self._servers = bootstrap_servers
@@ -87,6 +87,8 @@ class Parts:
         self.runner.checkpoints.publication.on_stored = self.reader.stored
         self.runner.checkpoints.on_published = self.reader.published
         self.runner.checkpoints.on_fatal = fatal
+        self._loop = asyncio.get_running_loop()
+        self.reader.on_refused = self._refused
         self._group = Group(
             consumer.place,
             settings,
@@ -179,6 +181,10 @@ class Parts:
             await self.standbys.run()
         except StateRefusedError as error:
             await self._fatal(error)
+
+    def _refused(self, error: StateRefusedError) -> None:
+        """A read has met damage, in whichever thread: the worker ends as if a checkpoint had."""
+        asyncio.run_coroutine_threadsafe(self._fatal(error), self._loop)
 
     async def _purge(self) -> None:
         """Delete partial aggregates that have been counted, for ever."""

@@ -72,6 +72,7 @@ def measure(
 
         facts = benchmark.pedantic(timed, rounds=1, iterations=1)
         benchmark.extra_info.update(facts, benchmark=name, round=round_number)
+        workbench.tidy()
         return facts
 
     return run

@@ -74,6 +74,11 @@ class Workbench:
                 step.advance(1)
             self._compiled = True
 
+    def tidy(self) -> None:
+        """Delete the topics that child processes made: the broker would compact them beside the next measurement."""
+        for name in self._counts:
+            self.topics.delete(f"{self.prefix}.{name}-")
+
     def events_topic(self, workload: Workload | None = None) -> str:
         """The topic with a workload's events (the main job's), written on first use."""
         workload = workload or self.workload

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from app.engine.batch import Batch, Emission, Update, frame_of
 from app.engine.batch_columns import OFFSET, TIME
+from app.engine.store import StateRefusedError
 from app.events.event import Event
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
@@ -136,7 +137,8 @@ class AgentRunner:
     async def run(self, batch: Batch) -> Outcome:
         """Let the agent work on a batch; what it fails on is told, the rest goes through.
 
-        Stopped meanwhile, it gives an empty outcome. Cancelled, it leaves the agent stopped.
+        Stopped meanwhile, it gives an empty outcome. Cancelled, it leaves the agent stopped. StateRefusedError: the
+        agent has read a table whose state is damaged.
         """
         outcome = Outcome()
         pending = [(batch.part(0, len(batch)), 1)]
@@ -188,8 +190,8 @@ class AgentRunner:
             return AgentReturnedError(
                 f"agent {self.name} has returned; let it loop over its stream for ever"
             )
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise error
+        if isinstance(error, KeyboardInterrupt | SystemExit | StateRefusedError):
+            raise error  # not the event's fault
         return error  # a panic of Polars is no Exception, and yet the event's fault
 
     async def _until_rest(self, task: asyncio.Future[None], stream: Stream[Event]) -> None:

@@ -26,7 +26,7 @@ from app.engine.ready_rows import ReadyRows
 from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.segment import Run
 from app.engine.segment_cache import CachedSegment, SegmentCache
-from app.engine.store import MissingSegmentError, Store
+from app.engine.store import MissingSegmentError, StateRefusedError, Store
 from app.engine.table import Table
 from app.engine.table_partition import TablePartition
 from app.engine.windows import WINDOW_END, WINDOW_START
@@ -46,7 +46,8 @@ class CommittedReader:
     """The `TableReader` of one worker: its partitions, from its store. The tables are read through it.
 
     cache_bytes_max: of the segments that were read last, as frames, and as much of rows that are kept ready.
-    progress: of the tables' restore; None: they are there from the start.
+    progress: of the tables' restore; None: they are there from the start. on_refused: called, in any thread, when
+    the store cannot be read any more.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class CommittedReader:
         self._ready = ReadyRows(processor, self._read, cache_bytes_max)
         self._versions = dict.fromkeys(processor.tables, 0)
         self._changes = asyncio.Condition()
+        self.on_refused: Callable[[StateRefusedError], None] = lambda error: None
         self._published = 0
         self._publishing = threading.Condition()
         self._tasks: set[asyncio.Future[None]] = set()
@@ -264,7 +266,11 @@ class CommittedReader:
 
     def _read(self, item: TablePartition, keys: Sequence[bytes]) -> list[pl.DataFrame]:
         """The frames of segments, from the store."""
-        values = self._store.read(item.table.name, item.partition, list(keys))
+        try:
+            values = self._store.read(item.table.name, item.partition, list(keys))
+        except StateRefusedError as error:
+            self.on_refused(error)
+            raise
         return [item.layout.read(segment.decode(value)) for value in values]
 
     def _attempt(

@@ -22,7 +22,7 @@ FirstOffsets = Callable[[Iterable[TopicPartition]], dict[TopicPartition, int]]
 
 
 class StateAheadError(StateRefusedError):
-    """A table's state holds events that the group has not committed: the offsets were reset by hand."""
+    """A table's state holds events that the group has not committed: its offsets were reset, or are gone."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def take_over(
     for name, number in owned:
         item = tables[(name, number)] = processor.table_partition(name, number)
         item.load(store)
-        _check_positions(item, positions)
+        _check_positions(item, partitions, positions)
     _tell_migrations(tables.values())
     fresh = first_offsets([here for here in partitions if here not in positions])
     for here, start in log_starts(positions).items():
@@ -117,14 +117,36 @@ def tables_of(processor: Processor, partitions: Collection[TopicPartition]) -> l
     ]
 
 
-def _check_positions(item: TablePartition, committed: Mapping[TopicPartition, int]) -> None:
+def _check_positions(
+    item: TablePartition,
+    partitions: Collection[TopicPartition],
+    committed: Mapping[TopicPartition, int],
+) -> None:
     """The state must not be ahead of the committed offsets: one transaction keeps them equal."""
-    for here, position in item.meta.positions.items():
-        topic, _, number = here.rpartition("/")
-        known = committed.get((topic, int(number)))
+    which = f"table {item.table.name!r}, partition {item.partition}"
+    for text, position in item.meta.positions.items():
+        topic, _, number = text.rpartition("/")
+        here = (topic, int(number))
+        known = committed.get(here)
+        if known is None and here in partitions:
+            raise _gone(which, text, f", and its state holds it up to {position}")
         if known is not None and position > known:
             raise StateAheadError(
-                f"table {item.table.name!r}, partition {item.partition}: its state holds {here} up to {position}, "
+                f"{which}: its state holds {text} up to {position}, "
                 f"but the group has committed only {known}; the offsets were reset by hand: rebuild the table from its "
                 f"source (faust -A app rebuild {item.table.name}), or give it a new name"
             )
+    for sender in (
+        item.meta.senders
+    ):  # a repartitioned table counts what they have sent, not what they have read
+        here = (item.table.topic, sender)
+        if here in partitions and here not in committed:
+            raise _gone(which, f"{here[0]}/{sender}", ", of which its state has events")
+
+
+def _gone(which: str, partition: str, held: str) -> StateAheadError:
+    return StateAheadError(
+        f"{which}: the group has no committed offset of {partition} any more{held}; it has expired (the broker's "
+        "offsets.retention.minutes, without a worker), was deleted, or the topic was made anew: set it back, or give "
+        "the table a new name, under which it counts all that the topic still has"
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from app.state.rocksdb_store import DAMAGED, DamagedStoreError, RocksDBStore
+from app.state.small_file import write_whole
 
 log = structlog.get_logger(__name__)
 
@@ -35,9 +36,11 @@ def open_store(path: Path, *, block_cache_mb: int, write_buffer_mb: int) -> Rock
 
 
 def _open(path: Path, block_cache_mb: int, write_buffer_mb: int) -> RocksDBStore:
-    store = RocksDBStore(path, block_cache_mb=block_cache_mb, write_buffer_mb=write_buffer_mb)
-    (path / _FORMAT_FILE).write_text(FORMAT)
-    return store
+    kind = path / _FORMAT_FILE
+    if not kind.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        write_whole(kind, FORMAT)
+    return RocksDBStore(path, block_cache_mb=block_cache_mb, write_buffer_mb=write_buffer_mb)
 
 
 def _distrust(path: Path) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -96,7 +96,8 @@ class RocksDBStore:
                 ) from error
             if not text.startswith(("Corruption", "IO error: No such file")):
                 raise
-            (self._path / DAMAGED).write_text(text)
+            with suppress(OSError):  # then the next start meets the damage itself
+                (self._path / DAMAGED).write_text(text)
             raise DamagedStoreError(
                 f"the state in {self._path.name} is damaged: {text}; "
                 "the next start moves it aside and replays the changelogs"

@@ -7,6 +7,8 @@ import os
 import uuid
 from pathlib import Path
 
+from app.state.small_file import write_whole
+
 _SLOTS_MAX = 256
 
 
@@ -51,8 +53,8 @@ class WorkerSlot:
     @staticmethod
     def _identity(path: Path) -> str:
         file = path / "id"
-        if not file.exists():
-            file.write_text(f"{path.name}-{uuid.uuid4().hex[:12]}")
+        if not file.exists() or not file.stat().st_size:
+            write_whole(file, f"{path.name}-{uuid.uuid4().hex[:12]}")
         return file.read_text()
 
     def release(self) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.agent import AgentFunction, AgentRunner, Outcome, Stream
+from app.engine.store import StateRefusedError
 from app.events import Event
 from tests.engine.batches import batch_of
 from tests.engine.sales import Sale
@@ -231,3 +232,11 @@ def test_an_agent_that_is_stopped_at_work_is_not_started_again() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(run())
+
+
+async def test_damage_that_an_agent_meets_is_not_its_events_fault() -> None:
+    """The worker must end; a dead letter would take the event out of what counts."""
+    runner = AgentRunner("reader", Sale, by_batch(lambda: StateRefusedError("damaged")))
+    with pytest.raises(StateRefusedError, match="damaged"):
+        await runner.run(batch_of([Sale(shop="a", size=POISON)]))
+    await runner.stop()

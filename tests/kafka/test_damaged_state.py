@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
 
+from tests.kafka.reading_job import READ
 from tests.kafka.running_job import Job, writing
 from tests.kafka.workers import Worker
 from tests.seeds import new_seed
@@ -49,3 +51,31 @@ def _until_progress(job: Job, item: Worker) -> None:
         assert "Traceback" not in item.log_tail(1 << 20)
         item.start()
         job.wait_for_progress(item)
+
+
+def test_damaged_under_a_worker_whose_agent_reads(broker: str, tmp_path: Path) -> None:
+    """The worker ends with one line: the event that the agent was at is no dead letter, and counts."""
+    job = Job(broker, tmp_path)
+    with job.worker("tests.kafka.reading_job") as item:
+        sales = job.first_sales(item, new_seed())
+        sales.write(40_000)  # some windows, more than RocksDB looks at when it is opened
+        sales.flush()
+        job.cluster.wait_for_lag_zero(job.sources, item)
+        assert item.stop(60) == 0, item.log_tail()  # so that all of it is in files
+        item.start()
+        sales.write(1)
+        sales.flush()
+        job.cluster.wait_for_lag_zero(job.sources, item)
+        (folder,) = (job.data_dir / "state" / job.app_id).glob("worker-0/rocksdb")
+        for file in (*folder.glob("*.sst"), *folder.glob("*.blob")):
+            data = bytes(byte ^ 0x40 for byte in file.read_bytes())
+            with file.open("r+b") as opened:
+                opened.write(data)
+        job.log.write_text("")
+        sales.write(1, amount=READ)
+        sales.flush()
+        assert item.wait(90) == os.EX_SOFTWARE, item.log_tail()
+        assert "damaged" in item.log_tail()
+        assert "Traceback" not in item.log_tail(1 << 20)
+        item.start()
+        job.finish(item, sales)

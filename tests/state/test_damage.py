@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.engine.store import StoreWrite
-from app.state.open_store import open_store
+from app.state.open_store import FORMAT, open_store
 from app.state.rocksdb_store import DAMAGED, DamagedStoreError, RocksDBStore
 
 KEYS = [f"key {number:03}".encode() for number in range(300)]
@@ -95,6 +95,17 @@ def test_a_store_of_another_format_is_rebuilt(tmp_path: Path) -> None:
     assert store.changelog_offset("t", 0) is None
     store.close()
     assert (tmp_path / "rocksdb.damaged" / "CURRENT").exists()
+
+
+def test_the_format_is_written_once(tmp_path: Path) -> None:
+    """A start that is killed while it writes it would cost the state."""
+    path = tmp_path / "rocksdb"
+    opened(path).close()
+    before = (path / "FORMAT").stat()
+    opened(path).close()
+    after = (path / "FORMAT").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert (path / "FORMAT").read_text() == FORMAT
 
 
 def test_only_one_damaged_store_is_kept(tmp_path: Path) -> None:
