@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from tests.faults.fuse import LATE_COMMIT
 from tests.kafka.job import app
 
 __all__ = ["app"]
+
+if (
+    "TEST_SLICE_BYTES" in os.environ
+):  # windows are closed, and runs merged, over several transactions
+    _bytes = int(os.environ["TEST_SLICE_BYTES"])
+    app.processor._sizes = replace(app.processor._sizes, slice_bytes=_bytes, merge_bytes_max=_bytes)
 
 _fuse = Path(os.environ["TEST_FUSE"]) if "TEST_FUSE" in os.environ else None
 _ANSWER_MS_MAX = 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from tests.kafka.workers import Worker
 
 _TIMEOUTS_S = (SESSION_TIMEOUT_MS + TRANSACTION_TIMEOUT_MS) / 1000
 _PAUSE_S_MAX = 3.0
-_BROKER_S_MAX = 5.0
+_BROKER_S_MAX = 15.0
 _READY_S_MAX = 240.0
 _TOGETHER = 6
 """So many faults, then all is mended and every partition must get further."""
@@ -54,7 +55,9 @@ class Mix:
         self._began = time.monotonic()
         self._lasting: dict[object, _Fault] = {}
         self._clocks: dict[Worker, Clock] = {}
+        self._shifts_s: dict[Worker, float] = dict.fromkeys(group.workers, 0.0)
         self._fuses: dict[Worker, Fuse] = {}
+        self._damaged: dict[Worker, int] = {}
         for number, item in enumerate(group.workers):
             self._clocks[item] = Clock(item, folder / f"clock-{number}")
             self._fuses[item] = Fuse(folder / f"fuse-{number}")
@@ -74,11 +77,11 @@ class Mix:
         self.mend_all()
 
     def run_each(self) -> None:
-        """Every kind of fault once; at the end all is mended."""
+        """Every kind of fault once, and each of workers for as long as it may last; at the end all is mended."""
         kinds = list(self._kinds)
         self._chance.shuffle(kinds)
         for count, kind in enumerate(kinds, 1):
-            self._fault(kind)
+            self._fault(kind, at_length=kind in (self._stop, self._cut))
             if count % _TOGETHER == 0:
                 self.mend_all()
                 self._group.wait_for_all()
@@ -93,6 +96,9 @@ class Mix:
             assert time.monotonic() < deadline, self._group.log_tail()
             self._supervise()
             time.sleep(0.05)
+        for item, since in self._damaged.items():
+            assert self._group.has_logged(item, "state.moved_aside", since), item.log_tail()
+        self._damaged.clear()
 
     def _is_ready(self, item: Worker) -> bool:
         return item.running and self._group.has_logged(item, "worker.ready")
@@ -101,6 +107,8 @@ class Mix:
     def _kinds(self) -> Sequence[Callable[[Worker, float], None]]:
         return (
             self._kill,
+            self._lose,
+            self._damage,
             self._die,
             self._late_commit,
             self._stop,
@@ -112,10 +120,10 @@ class Mix:
             self._broker_hangs,
         )
 
-    def _fault(self, kind: Callable[[Worker, float], None]) -> None:
+    def _fault(self, kind: Callable[[Worker, float], None], *, at_length: bool = False) -> None:
         """One fault, and a pause in which others may end."""
         item = self._chance.choice(self._group.workers)
-        share = self._chance.random()
+        share = 0.999 if at_length else self._chance.random()
         pause_s = self._chance.uniform(0, _PAUSE_S_MAX)
         kind(item, share)
         until = time.monotonic() + pause_s
@@ -161,6 +169,27 @@ class Mix:
             self._begin(
                 item, f"{self._name(item)} killed", seconds, lambda: self._group.start(item)
             )
+
+    def _lose(self, item: Worker, share: float) -> None:
+        """Its state is gone."""
+        if self._free(item):
+            self._group.kill(item)
+            shutil.rmtree(self._group.state_of(item) / "rocksdb", ignore_errors=True)
+            self._begin(
+                item, f"{self._name(item)} without state", share, lambda: self._group.start(item)
+            )
+
+    def _damage(self, item: Worker, share: float) -> None:
+        """Its state is damaged so that the next start must find it."""
+        if not self._free(item):
+            return
+        self._group.kill(item)
+        current = self._group.state_of(item) / "rocksdb" / "CURRENT"
+        if current.exists():
+            current.write_bytes(b"")
+            self._damaged[item] = self._group.log_size(item)
+        name = f"{self._name(item)} with damaged state"
+        self._begin(item, name, share, lambda: self._group.start(item))
 
     def _die(self, item: Worker, share: float) -> None:
         if not self._free(item):
@@ -222,7 +251,8 @@ class Mix:
         )
 
     def _clock(self, item: Worker, share: float) -> None:
-        shift_s = (-JUMP_S, 0.0, JUMP_S)[int(share * 3)]
+        others = [shift_s for shift_s in (-JUMP_S, 0.0, JUMP_S) if shift_s != self._shifts_s[item]]
+        self._shifts_s[item] = shift_s = others[int(share * 2)]
         self._say(f"{self._name(item)}: clock wrong by {shift_s:.0f} s")
         self._clocks[item].jump(shift_s)
 

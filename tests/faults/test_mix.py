@@ -33,6 +33,9 @@ def test_a_random_mix(tmp_path: Path, full_faults: bool) -> None:
         ) as group,
     ):
         poison = _Poison(broker.servers, group.sources[0])
+        assert place or not full_faults, (
+            "no network namespaces here: they need root and the command `ip`"
+        )
         mix = Mix(group, broker, place, poison.write, seed=seed, folder=tmp_path)
         group.start()
         with load(group, seed) as sales:
@@ -43,7 +46,6 @@ def test_a_random_mix(tmp_path: Path, full_faults: bool) -> None:
                 mix.run_each()
             group.wait_for_all()
         log = group.finish_all(sales, written_once=False, dead=True)
-        assert not log.late
         assert log.dead >= poison.count, "it may stand there twice: a broker was killed"
 
 

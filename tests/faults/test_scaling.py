@@ -6,13 +6,16 @@ import random
 import time
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.faults.group import PARTITIONS, load, running_group
 from tests.faults.standstill import Standstill
+from tests.kafka.workers import Worker
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
+_CAME_MIN = 5
 
 
 def test_from_one_to_four_and_back(
@@ -53,7 +56,7 @@ def test_workers_join_and_leave_all_the_time(
 ) -> None:
     """One comes or goes every two seconds, at whatever stage of its start it is."""
     chance = random.Random(seed := new_seed())
-    with running_group(broker, tmp_path, started=1) as group:
+    with running_group(broker, tmp_path, 4, started=1) as group:
         first, *others = group.workers
         with load(group, seed) as sales:
             end = time.monotonic() + 300
@@ -68,3 +71,15 @@ def test_workers_join_and_leave_all_the_time(
             group.wait_for_all()
         assert first.running
         group.finish_all(sales)
+    came = [log for item in others if (log := _shares(item))]
+    assert sum(map(len, came)) >= _CAME_MIN, "too few have got as far as to have partitions"
+
+
+def _shares(item: Worker) -> list[int]:
+    """How many partitions a worker had, each time that it was given some."""
+    events = map(orjson.loads, item.log_path.read_bytes().splitlines())
+    return [
+        event["partitions"]
+        for event in events
+        if event.get("event") == "partitions.assigned" and event["partitions"]
+    ]

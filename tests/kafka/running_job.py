@@ -142,13 +142,13 @@ class Job:
         """Delete the worker's data directory."""
         shutil.rmtree(self.data_dir)
 
-    def finish(self, item: Worker, sales: Sales) -> None:
+    def finish(self, item: Worker, sales: Sales, *, in_order: bool = True) -> None:
         """Let all windows close, wait until everything is read, and check what came out."""
         sales.flush()
         sales.close_windows(PARTITIONS)
         self.cluster.wait_for_lag_zero(self.sources, item)
         assert item.stop(60) == 0, item.log_tail()
-        self.check()
+        self.check(in_order=in_order)
 
 
 def _sale(row: dict[str, object]) -> tuple[object, object]:

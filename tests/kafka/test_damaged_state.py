@@ -10,8 +10,9 @@ import pytest
 
 from tests.kafka.reading_job import READ
 from tests.kafka.running_job import Job, writing
-from tests.kafka.workers import Worker
+from tests.kafka.workers import Worker, worker
 from tests.seeds import new_seed
+from tests.state.test_damage import DAMAGES
 
 pytestmark = pytest.mark.kafka
 
@@ -21,20 +22,22 @@ def test_damaged_between_two_runs(broker: str, tmp_path: Path, full_faults: bool
     job = Job(broker, tmp_path)
     with job.worker() as item:
         sales = job.first_sales(item, seed)
-        for _ in range(3 if full_faults else 1):
+        for _ in range(8 if full_faults else 1):
             with writing(sales):
                 job.wait_for_progress(item)
                 item.kill()
             (folder,) = (job.data_dir / "state" / job.app_id).glob("worker-0/rocksdb")
             files = [
                 f
-                for f in folder.iterdir()
-                if f.suffix in (".sst", ".blob", ".log") and f.stat().st_size
+                for pattern in ("*.sst", "*.blob", "*.log", "MANIFEST-*", "CURRENT")
+                for f in folder.glob(pattern)
+                if f.stat().st_size
             ]
-            for file in chance.sample(files, min(2, len(files))):
-                data = bytearray(file.read_bytes())
-                data[chance.randrange(len(data))] ^= 0x40
-                file.write_bytes(data)
+            for file in chance.sample(sorted(files), min(2, len(files))):
+                kind = chance.choice(DAMAGES)
+                print(f"{kind.__name__} {file.name}")  # noqa: T201
+                left = kind(file.read_bytes(), chance)
+                file.unlink() if left is None else file.write_bytes(left)
             item.start()
             with writing(sales):
                 _until_progress(job, item)
@@ -78,4 +81,20 @@ def test_damaged_under_a_worker_whose_agent_reads(broker: str, tmp_path: Path) -
         assert "damaged" in item.log_tail()
         assert "Traceback" not in item.log_tail(1 << 20)
         item.start()
+        job.finish(item, sales)
+
+
+def test_two_workers_of_one_folder(broker: str, tmp_path: Path) -> None:
+    """The second one is refused with one line, and the first goes on."""
+    job = Job(broker, tmp_path)
+    job.environment["HEADRACE_WORKER_ID"] = "mine"
+    with job.worker() as item:
+        sales = job.first_sales(item, new_seed())
+        with writing(sales):
+            job.wait_for_progress(item)
+            with worker("tests.kafka.job", job.environment, tmp_path / "second.log") as second:
+                assert second.wait(90) != 0
+                assert "another worker uses" in second.log_tail()
+                assert "Traceback" not in second.log_tail(1 << 20)
+            job.wait_for_progress(item)
         job.finish(item, sales)

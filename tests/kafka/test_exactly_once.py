@@ -67,7 +67,26 @@ def test_broker_killed_under_load(tmp_path: Path, full_faults: bool) -> None:
                     assert broker.pid is not None
                     os.kill(broker.pid, signal.SIGKILL)
                 job.wait_for_progress(item)
-            job.finish(item, sales)
+            job.finish(item, sales, in_order=False)
+
+
+def test_what_is_staged_is_bounded(job: Job) -> None:
+    """A checkpoint comes long before its time when there is so much for it."""
+    job.environment |= {
+        "HEADRACE_CHECKPOINT_INTERVAL_MS": "60000",
+        "HEADRACE_TRANSACTION_TIMEOUT_MS": "90000",
+        "HEADRACE_WATCHDOG_STALL_MS_MAX": "120000",
+        "HEADRACE_CHECKPOINT_DELTA_MB_MAX": "1",
+    }
+    with job.worker() as item:
+        sales = job.first_sales(item, new_seed())
+        for _ in range(2):
+            began, before = time.monotonic(), sum(job.cluster.committed(job.sources[0]).values())
+            while sum(job.cluster.committed(job.sources[0]).values()) == before:
+                assert time.monotonic() - began < 45, item.log_tail()
+                sales.write(5_000)
+                sales.flush()
+        assert item.stop(60) == 0, item.log_tail()
 
 
 def test_a_worker_that_must_end_commits_nothing_behind_the_checkpoint_that_it_lost(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 
 from app.engine import names
 from tests.kafka.running_job import PARTITIONS, Job, writing
 from tests.kafka.sales import LARGE, Model, only_once
 from tests.kafka.source_log import SourceLog
+from tests.kafka.table_rows import table_rows
 from tests.kafka.workers import ROOT, Worker
 from tests.seeds import new_seed
 
@@ -123,6 +126,37 @@ def test_a_table_that_an_agent_feeds(broker: str, tmp_path: Path) -> None:
         ]
     )
     assert found == model.countries
+
+
+def test_from_a_time_on(broker: str, tmp_path: Path) -> None:
+    """Counted is what has come since, by the records' times, and what comes later."""
+    job = Job(broker, tmp_path)
+    job.environment["TEST_TABLES"] = "user_sums"
+    with job.worker() as item:
+        sales = job.first_sales(item, new_seed())
+        sales.write(3_000)
+        since = datetime.fromtimestamp(sales.now / 1000, UTC)
+        sales.write(3_000)
+        sales.flush()
+        job.cluster.wait_for_lag_zero(job.sources[:1], item)
+        assert item.stop(60) == 0, item.log_tail()
+        code, said, complained = _rebuilt(job, "user_sums", "--from", since.isoformat())
+        assert code == 0, said + complained
+        item.start()
+        sales.write(1_000)
+        sales.flush()
+        job.cluster.wait_for_lag_zero(job.sources[:1], item)
+        assert item.stop(60) == 0, item.log_tail()
+    expected: dict[object, list[int]] = {}
+    for message in job.cluster.read(job.sources[0]):
+        if message.timestamp()[1] >= since.timestamp() * 1000:
+            sale = orjson.loads(message.value())
+            expected.setdefault(sale["user"], []).append(sale["amount"])
+    found = {
+        row["user"]: (row["sales"], row["amount"])
+        for row in table_rows(job.environment)["user_sums"]
+    }
+    assert found == {user: (len(item), sum(item)) for user, item in expected.items()}
 
 
 def test_what_it_says_before_there_is_anything(broker: str, tmp_path: Path) -> None:
