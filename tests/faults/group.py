@@ -247,9 +247,11 @@ class Group(Job):
         self.stop()
         log = self.check(dead=dead, in_order=written_once)
         self._check_order(log)
+        found = Counter(sale["sequence"] for sale in log.sales)
         if written_once:
-            found = Counter(sale["sequence"] for sale in log.sales)
             assert found == Counter(sales.amounts.keys())
+        else:
+            assert found.keys() == sales.amounts.keys(), "the broker has lost what it had taken"
         return log
 
     def _check_order(self, log: SourceLog) -> None:

@@ -47,6 +47,7 @@ def test_killed_five_times(own: Broker, tmp_path: Path) -> None:
                 broken_broker.kill(own)
             group.wait_for_all()
         sales.flush()
+        group.cluster.wait_for_lag_zero(group.sources, group, 240)
         for _ in range(kills):
             broken_broker.kill(own)
             time.sleep(chance.uniform(0, 1))
