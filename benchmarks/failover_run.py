@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,8 @@ def run_failover(bench: Workbench) -> dict[str, Any]:
 
     takeover_s: from the moment when the group has given its partitions to the other one until that has committed
     all of them anew. noticed_s: from the kill to that moment; most of it is the session timeout.
-    kill_to_commit_s: both together.
+    kill_to_commit_s: both together. stayed_stood_still_s: the longest time for which a partition of the survivor has
+    not got further meanwhile.
     """
     bench.compile_kernels()
     scale = bench.scale
@@ -189,14 +191,15 @@ def _killed(
 ) -> dict[str, Any]:
     trickle.begin()
     before = bench.topics.committed(group, topic, partitions)
-    _moved(bench, group, topic, before, set(range(partitions)), trickle)
+    still = Standstill(set(range(partitions)) - lost)
+    _moved(bench, group, topic, before, set(range(partitions)), trickle, still)
     records = sums(_port(survivor))["headrace_restore_records_total"]
     survivor.heard()
     killed_at = time.monotonic()
     killed.kill()
     time.sleep(0.2)  # what it has sent last may still count
     before = bench.topics.committed(group, topic, partitions)
-    _moved(bench, group, topic, before, lost, trickle)
+    _moved(bench, group, topic, before, lost, trickle, still)
     committed_at = time.monotonic()
     survivor.check_alive()
     given = [
@@ -208,8 +211,26 @@ def _killed(
         "takeover_s": committed_at - given[0],
         "noticed_s": given[0] - killed_at,
         "kill_to_commit_s": committed_at - killed_at,
+        "stayed_stood_still_s": still.longest_s,
         "records": int(sums(_port(survivor))["headrace_restore_records_total"] - records),
     }
+
+
+class Standstill:
+    """The longest time (s) for which one of these partitions has not got further, by the offsets that are seen."""
+
+    def __init__(self, partitions: set[int]) -> None:
+        self._moved: dict[int, tuple[int, float]] = dict.fromkeys(partitions, (-1, 0.0))
+        self.longest_s = 0.0
+
+    def see(self, offsets: Sequence[int]) -> None:
+        """The committed offsets of all partitions, now."""
+        now = time.monotonic()
+        for number, (offset, since) in self._moved.items():
+            if offset >= 0:
+                self.longest_s = max(self.longest_s, now - since)
+            if offsets[number] != offset:
+                self._moved[number] = (offsets[number], now)
 
 
 def _moved(
@@ -219,12 +240,14 @@ def _moved(
     before: list[int],
     numbers: set[int],
     trickle: Trickle,
+    still: Standstill,
 ) -> None:
     """Events come in until the group has got further with each of these partitions."""
     stall = Stall("failover", STALL_S_MAX)
     while True:
         trickle.go_on()
-        now = bench.topics.committed(group, topic, len(before))
+        now = bench.topics.committed(group, topic, len(before), stable=False)
+        still.see(now)
         moved = sum(now[number] > before[number] for number in numbers)
         if moved == len(numbers):
             return

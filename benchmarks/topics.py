@@ -19,7 +19,7 @@ class Topics:
     def __init__(self, servers: str) -> None:
         self._servers = servers
         self._admin = AdminClient({"bootstrap.servers": servers})
-        self._readers: dict[str, Consumer] = {}
+        self._readers: dict[tuple[str, str], Consumer] = {}
 
     def create(self, name: str, partitions: int = 4) -> None:
         """Make a topic that never expires: the events are dated in the past. Existing is fine."""
@@ -59,10 +59,16 @@ class Topics:
             for number in range(partitions)
         ]
 
-    def committed(self, group: str, name: str, partitions: int = 4) -> list[int]:
-        """The group's stable committed offset of each partition; 0 where there is none."""
+    def committed(
+        self, group: str, name: str, partitions: int = 4, *, stable: bool = True
+    ) -> list[int]:
+        """The group's committed offset of each partition; 0 where there is none.
+
+        stable: wait for all of them until no open transaction can change any.
+        """
         wanted = [TopicPartition(name, number) for number in range(partitions)]
-        answers = self._reader(group).committed(wanted, _TIMEOUT_S)
+        reader = self._reader(group, "read_committed" if stable else "read_uncommitted")
+        answers = reader.committed(wanted, _TIMEOUT_S)
         return [max(0, item.offset) for item in sorted(answers, key=lambda item: item.partition)]
 
     def assigned(self, group: str, name: str) -> dict[str, set[int]]:
@@ -83,8 +89,9 @@ class Topics:
 
     def _reader(self, group: str, isolation: str = "read_committed") -> Consumer:
         """A consumer that never joins its group."""
-        if group not in self._readers:
-            self._readers[group] = Consumer(
+        key = (group, isolation)
+        if key not in self._readers:
+            self._readers[key] = Consumer(
                 {
                     "bootstrap.servers": self._servers,
                     "group.id": group,
@@ -92,7 +99,7 @@ class Topics:
                     "enable.auto.commit": False,
                 }
             )
-        return self._readers[group]
+        return self._readers[key]
 
 
 def _settle(result: Future[None], fine: int) -> None:

@@ -280,6 +280,7 @@ def test_the_targets_name_figures_that_exist() -> None:
         "restore.keys_per_second": 3_000_000,
         "restore.peak_memory_mb": 1_000,
         "failover.takeover_s": 3,
+        "failover.stayed_stood_still_s": 2,
     }
     assert all(verdict.met for verdict in verdicts[:5])
     slow = targets.judge(targets.load_targets(), results.summarise(_storage(1_000.0), "quick"))
