@@ -175,6 +175,7 @@ class Mix:
         if self._free(item):
             self._group.kill(item)
             shutil.rmtree(self._group.state_of(item) / "rocksdb", ignore_errors=True)
+            self._damaged.pop(item, None)
             self._begin(
                 item, f"{self._name(item)} without state", share, lambda: self._group.start(item)
             )
