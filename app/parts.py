@@ -28,7 +28,6 @@ from app.kafka.purge import Purge
 from app.kafka.runner import Runner
 from app.kafka.standby import Standbys
 from app.kafka.surroundings import Pace
-from app.kafka.takeover import tables_of
 from app.settings import Settings
 from app.state.rocksdb_store import RocksDBStore
 from app.vitals import Vitals
@@ -69,7 +68,7 @@ class Parts:
             bootstrap_servers,
             settings.app_id,
             store,
-            partial(tables_of, processor),
+            processor.tables_of,
             self._table_partitions,
             timeout_s=_STANDBY_TIMEOUT_S,
             on_ready=lambda: self.holdings.say_able(),
@@ -165,7 +164,7 @@ class Parts:
             for topic in self._processor.topics
             for number in range(self._partition_counts[topic])
         ]
-        return tables_of(self._processor, sources)
+        return self._processor.tables_of(sources)
 
     def tasks(self) -> Iterable[Coroutine[Any, Any, None]]:
         """What runs for as long as the worker does."""

@@ -281,6 +281,15 @@ class Processor:
         """The topic whose offsets move with the table's state."""
         return table.topic if table.aligned else names.repartition_topic(self.app_id, table.name)
 
+    def tables_of(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """The (table, partition)s whose state belongs to these source partitions."""
+        return [
+            (table.name, number)
+            for topic, number in sorted(partitions)
+            for table in self.tables.values()
+            if topic == self.read_topic(table)
+        ]
+
     def _unfinished(self) -> list[TopicPartition]:
         """The table partitions that need another checkpoint, even if no event comes."""
         return [key for key, item in self._partitions.items() if item.unfinished]

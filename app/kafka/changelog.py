@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from app.engine import names
 from app.engine.restore_progress import RestoreProgress
 from app.engine.store import Store, StoreWrite
-from app.kafka.changelog_copy import consumer_options, is_end, start_of, take
+from app.kafka.changelog_copy import start_of, take
+from app.kafka.changelog_reader import ChangelogError, ChangelogReader
 from app.kafka.offsets import PartitionEnds
 
 _WRITE_BYTES = 8 << 20
 """Of one write to the store. A segment that is replaced within it is never written."""
-_QUEUE_KB = 32 << 10
-"""What is read ahead."""
+_BUFFER_BYTES = 8 << 20
+"""Of one fetch; another one is read ahead."""
 _FETCH_BYTES = 4 << 20
+_WAIT_MS = 20
 
 
 class RestoreError(RuntimeError):
@@ -28,7 +30,7 @@ class RestoreError(RuntimeError):
 class ChangelogRestore:
     """Replays changelogs, read-committed, from where the store stands to the high watermark.
 
-    A copy: segments go from the changelog to the store as they are. In memory are _WRITE_BYTES and _QUEUE_KB.
+    A copy: segments go from the changelog to the store as they are. In memory are _WRITE_BYTES and twice _BUFFER_BYTES.
     Not merely to the last stable offset: the commit markers of one transaction reach its partitions at
     different moments, so a transaction that the offsets' commit tells of may still look open here.
     """
@@ -48,11 +50,7 @@ class ChangelogRestore:
         self._timeout_s = timeout_s
         self._ending = threading.Event()
         self._ends_of = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s)
-        self._options = {
-            **consumer_options(bootstrap_servers, f"{app_id}-restore", queue_kb=_QUEUE_KB),
-            "fetch.wait.max.ms": 20,
-            "fetch.message.max.bytes": _FETCH_BYTES,
-        }
+        self._servers = bootstrap_servers
 
     def end(self) -> None:
         """The worker ends: replay no further. From any thread."""
@@ -63,25 +61,20 @@ class ChangelogRestore:
 
         Raises RestoreError when the end is not reached because a transaction stays open.
         """
-        consumer = Consumer(self._options)
         try:
             spans = self._spans(parts)
             if not spans:
                 return 0
             self._progress.begin(spans)
-            starts = [
-                TopicPartition(names.changelog_topic(self._app_id, table), number, start)
-                for (table, number), (start, _) in spans.items()
-            ]
-            consumer.assign(starts)
-            return self._replay(consumer, {here: end for here, (_, end) in spans.items()})
+            return self._replay(spans)
         except KafkaException as error:
             raise RestoreError(
                 f"the changelogs could not be read: {error.args[0].str()}"
             ) from error
+        except ChangelogError as error:
+            raise RestoreError(f"the changelogs could not be read: {error}") from error
         finally:
             self._progress.end()
-            consumer.close()
 
     def _spans(self, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         """The (table, partition)s whose changelogs have news: from where to the high watermark."""
@@ -97,42 +90,51 @@ class ChangelogRestore:
                 spans[topics[here]] = (start, high)
         return spans
 
-    def _replay(self, consumer: Consumer, ends: dict[tuple[str, int], int]) -> int:
-        tables = {names.changelog_topic(self._app_id, table): table for table, _ in ends}
+    def _replay(self, spans: Mapping[tuple[str, int], tuple[int, int]]) -> int:
+        reader = ChangelogReader(
+            self._servers,
+            f"{self._app_id}-restore",
+            fetch_bytes=_FETCH_BYTES,
+            buffer_bytes=_BUFFER_BYTES,
+            wait_ms=_WAIT_MS,
+        )
+        try:
+            reader.follow({self._topic(here): start for here, (start, _) in spans.items()})
+            return self._copy(reader, {here: end for here, (_, end) in spans.items()})
+        finally:
+            self._store.settle()
+            reader.close()
+
+    def _topic(self, here: tuple[str, int]) -> tuple[str, int]:
+        return names.changelog_topic(self._app_id, here[0]), here[1]
+
+    def _copy(self, reader: ChangelogReader, ends: dict[tuple[str, int], int]) -> int:
+        parts = {self._topic(here): here for here in ends}
         pending: dict[tuple[str, int], StoreWrite] = {}
         count, size, progress_at = 0, 0, time.monotonic()
-        try:
-            while ends:
-                message = consumer.poll(0.5)
-                if self._ending.is_set():
-                    raise RestoreError("the worker ends")
-                if message is None:
-                    if time.monotonic() - progress_at > self._timeout_s:
-                        raise RestoreError(
-                            f"a transaction on {sorted(ends)} stays open; it ends with its timeout: try again"
-                        )
-                    continue
-                here = (tables[message.topic()], message.partition())
-                if here not in ends:
-                    continue
-                write = pending.setdefault(here, StoreWrite(*here))
-                if is_end(message):
-                    if message.offset() >= ends[here]:
-                        write.changelog_offset = message.offset()
-                        self._progress.advance(*here, message.offset(), 0)
-                        del ends[here]
-                        # others may go on writing there, which is no progress
-                        done = TopicPartition(message.topic(), message.partition())
-                        consumer.incremental_unassign([done])
+        while ends:
+            chunks = reader.read(0.5)
+            if self._ending.is_set():
+                raise RestoreError("the worker ends")
+            if not chunks and time.monotonic() - progress_at > self._timeout_s:
+                raise RestoreError(
+                    f"a transaction on {sorted(ends)} stays open; it ends with its timeout: try again"
+                )
+            for chunk in chunks:
+                here = parts[(chunk.topic, chunk.partition)]
+                if here not in ends:  # others may go on writing there, which is no progress
                     continue
                 progress_at = time.monotonic()
-                count += 1
-                size += take(message, write)
-                self._progress.advance(*here, message.offset() + 1, len(message))
+                write = pending.setdefault(here, StoreWrite(*here))
+                size += take(chunk.records, write)
+                write.changelog_offset = chunk.end
+                count += len(chunk.records)
+                self._progress.advance(*here, chunk.end, chunk.size)
+                if chunk.end >= ends[here]:
+                    del ends[here]
+                    reader.leave([self._topic(here)])
                 if size > _WRITE_BYTES:
                     self._store.write(pending.values(), settled=False)
                     pending, size = {}, 0
-            self._store.write(pending.values(), settled=False)
-        finally:
-            self._store.settle()
+        self._store.write(pending.values(), settled=False)
         return count

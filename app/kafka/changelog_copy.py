@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
 
+from app.codecs.record_batch import Records
 from app.engine.store import Store, StoreWrite
 
 log = structlog.get_logger(__name__)
 
 OWN_MARKER = 1
 """The commit marker that ends the last transaction that the store holds; with nothing else, nobody has written."""
-
-
-def consumer_options(bootstrap_servers: str, group: str, *, queue_kb: int) -> dict[str, object]:
-    """Of a consumer that copies changelogs. queue_kb: what is read ahead."""
-    return {
-        "bootstrap.servers": bootstrap_servers,
-        "group.id": group,
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",
-        "check.crcs": True,
-        "queued.max.messages.kbytes": queue_kb,
-        "fetch.queue.backoff.ms": 5,  # a full queue is soon read; a second, the default, is for ever
-    }
 
 
 def start_of(store: Store, table: str, partition: int, changelog: bytes, high: int) -> int:
@@ -47,23 +32,17 @@ def start_of(store: Store, table: str, partition: int, changelog: bytes, high: i
     return held or 0
 
 
-def is_end(message: Message) -> bool:
-    """Whether it only says that the partition ends here. KafkaException: it says that something is wrong."""
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:
-        return True
-    raise KafkaException(error)
-
-
-def take(message: Message, write: StoreWrite) -> int:
-    """Add a changelog's record to a write; gives by how many bytes it grows."""
-    key, value = message.key(), message.value()
-    write.changelog_offset = message.offset() + 1
-    before = write.puts.pop(key, None)
-    if value is None:
-        write.deletes.append(key)
-    else:
-        write.puts[key] = value
-    return len(key) + len(value or b"") - len(before or b"")
+def take(records: Records, write: StoreWrite) -> int:
+    """Add a changelog's records to a write; gives by how many bytes it grows."""
+    grown = 0
+    for row in range(len(records)):
+        key, value = records.key(row), records.value(row)
+        if key is None:
+            continue  # nothing of ours
+        before = write.puts.pop(key, None)
+        if value is None:
+            write.deletes.append(key)
+        else:
+            write.puts[key] = value
+        grown += len(key) + len(value or b"") - len(before or b"")
+    return grown

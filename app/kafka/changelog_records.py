@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-
+from app.codecs.record_batch import Records
 from app.engine import names
 from app.engine.definition import DEFINITION_KEY
 from app.engine.rebuild import Earlier
 from app.engine.table_partition import META_KEY
+from app.kafka.changelog_reader import ChangelogReader
 from app.kafka.offsets import PartitionEnds
+
+_FETCH_BYTES, _BUFFER_BYTES = 4 << 20, 16 << 20
 
 
 def earlier_state(
@@ -18,46 +20,45 @@ def earlier_state(
 ) -> dict[int, Earlier]:
     """Read a table's changelog, read-committed, to the high watermark (blocks).
 
-    KafkaException: it cannot be read. TimeoutError: a transaction stays open.
+    KafkaException, ChangelogError: it cannot be read. TimeoutError: a transaction stays open.
     """
     topic = names.changelog_topic(app_id, table)
     here = [(topic, number) for number in range(partitions)]
     ends = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s).ends(here)
     left = {number: end for (_, number), end in ends.items() if end > 0}
     live: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "group.id": f"{app_id}-rebuild",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 20,
-        }
+    if not left:
+        return {number: Earlier.of({}, None, None) for number in range(partitions)}
+    reader = ChangelogReader(
+        bootstrap_servers,
+        f"{app_id}-rebuild",
+        fetch_bytes=_FETCH_BYTES,
+        buffer_bytes=_BUFFER_BYTES,
+        wait_ms=20,
     )
     try:
-        if left:
-            consumer.assign([TopicPartition(topic, number, 0) for number in left])
+        reader.follow({(topic, number): 0 for number in left})
         heard_at = time.monotonic()
         while left:
-            for message in consumer.consume(1000, 0.5):
-                error, number = message.error(), message.partition()
-                if error is None:
-                    heard_at = time.monotonic()
-                    key, value = message.key(), message.value()
-                    live[number].pop(key, None)
-                    if value is not None:
-                        live[number][key] = value if key in (META_KEY, DEFINITION_KEY) else b""
-                elif error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                elif message.offset() >= left.get(number, 0):
-                    left.pop(number, None)
+            for chunk in reader.read(0.5):
+                heard_at = time.monotonic()
+                _keep(chunk.records, live[chunk.partition])
+                if chunk.end >= left.get(chunk.partition, 0):
+                    left.pop(chunk.partition, None)
             if time.monotonic() - heard_at > timeout_s:
                 raise TimeoutError(f"a transaction on {topic} stays open; it ends with its timeout")
     finally:
-        consumer.close()
+        reader.close()
     return {
         number: Earlier.of(found, found.get(META_KEY), found.get(DEFINITION_KEY))
         for number, found in enumerate(live)
     }
+
+
+def _keep(records: Records, live: dict[bytes, bytes]) -> None:
+    for row in range(len(records)):
+        key, value = records.key(row), records.value(row)
+        if key is not None:
+            live.pop(key, None)
+            if value is not None:
+                live[key] = value if key in (META_KEY, DEFINITION_KEY) else b""

@@ -16,7 +16,6 @@ from faust.types import TP
 from yarl import URL
 
 from app.kafka.hand_over import Share, hand_over
-from app.kafka.takeover import tables_of
 
 Numbers = dict[str, list[int]]
 """Partitions by topic."""
@@ -135,7 +134,7 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
         ready = {member: set(_partitions(said.ready)) for member, said in self._joining.items()}
 
         def able(member: str, here: TP) -> bool:
-            has = here in ready[member] or not tables_of(self.app.processor, [here])
+            has = here in ready[member] or not self.app.processor.tables_of([here])
             return has and self._joining[member].warm
 
         shares = hand_over(target, held, able, ready)

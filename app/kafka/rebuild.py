@@ -27,6 +27,7 @@ from app.engine.stacks import Sizes
 from app.engine.store import Store, StoreWrite
 from app.engine.table import Table
 from app.engine.table_partition import Change
+from app.kafka.changelog_reader import ChangelogError
 from app.kafka.changelog_records import earlier_state
 from app.kafka.membership import Membership
 from app.kafka.offsets import PartitionEnds
@@ -123,6 +124,8 @@ class TableRebuild:
             raise RebuildError(f"Kafka: {error.args[0].str()}; run it again") from error
         except (AioKafkaError, TimeoutError) as error:
             raise RebuildError(f"Kafka: {error!s}; run it again") from error
+        except ChangelogError as error:
+            raise RebuildError(f"{error}; run it again") from error
         except CorruptRecordBatch as error:
             raise RebuildError(f"bytes were damaged on their way: {error}; run it again") from error
 

@@ -10,11 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException
 
 from app.engine import names
 from app.engine.store import Store, StoreWrite
-from app.kafka.changelog_copy import OWN_MARKER, consumer_options, is_end, start_of, take
+from app.kafka.changelog_copy import OWN_MARKER, start_of, take
+from app.kafka.changelog_reader import ChangelogError, ChangelogReader, Chunk
 from app.kafka.offsets import PartitionEnds
 
 log = structlog.get_logger(__name__)
@@ -24,9 +25,9 @@ Here = tuple[str, int]
 _WRITE_BYTES = 4 << 20
 _WRITE_S = 1.0
 """What is replaced within one write is never written; a copy is at most so far behind what was read."""
-_QUEUE_KB = 8 << 10
+_BUFFER_BYTES = 8 << 20
 _FETCH_BYTES = 1 << 20
-_MESSAGES = 16
+_WAIT_MS = 100
 _WAIT_S = 0.1
 """For what a turn of the loop waits: to stop a copy takes so long, and the end of a write."""
 _REST_S_MAX = 1.0
@@ -42,9 +43,9 @@ class Standbys:
     """A restore that never ends, in a thread of its own, of the tables of other workers' source partitions.
 
     It works at most half of the time, so that it takes as little from the partitions of its own worker as a
-    restore beside them, and has _WRITE_BYTES and _QUEUE_KB in memory. What it writes passes the store's log by;
-    before a copy is handed on, or given up, it is settled. One that is given up stays until it is too old to be
-    gone on with; so does what the worker has owned.
+    restore beside them, and has _WRITE_BYTES and twice _BUFFER_BYTES in memory. What it writes passes the store's
+    log by; before a copy is handed on, or given up, it is settled. One that is given up stays until it is too old
+    to be gone on with; so does what the worker has owned.
     on_ready: called in the event loop when copies have got to the end.
     """
 
@@ -67,12 +68,7 @@ class Standbys:
         self._on_ready = on_ready
         self._clock = clock
         self._ends_of = PartitionEnds(bootstrap_servers, app_id, timeout_s=timeout_s)
-        self._options = {
-            **consumer_options(bootstrap_servers, f"{app_id}-standby", queue_kb=_QUEUE_KB),
-            "fetch.wait.max.ms": 100,
-            "fetch.message.max.bytes": _FETCH_BYTES,
-            "fetch.max.bytes": _QUEUE_KB << 10,
-        }
+        self._servers = bootstrap_servers
         self._thread = ThreadPoolExecutor(1, "headrace-standby")
         self._lock = threading.Lock()
         self._changed = threading.Event()
@@ -143,7 +139,7 @@ class Standbys:
                     continue
                 try:
                     self._copy_on()
-                except (KafkaException, _BeginAnewError) as error:
+                except (KafkaException, ChangelogError, _BeginAnewError) as error:
                     log.warning("standby.interrupted", reason=str(error))
                     time.sleep(_PAUSE_S)
                     self._changed.set()
@@ -161,18 +157,24 @@ class Standbys:
 
     def _copy_on(self) -> None:
         """Until there is nothing to copy, or nothing to be had of Kafka."""
-        consumer = Consumer(self._options)
+        reader = ChangelogReader(
+            self._servers,
+            f"{self._app_id}-standby",
+            fetch_bytes=_FETCH_BYTES,
+            buffer_bytes=_BUFFER_BYTES,
+            wait_ms=_WAIT_MS,
+        )
         try:
             while not self._ending:
                 if self._changed.is_set() or not self._copies:
-                    self._follow(consumer, *self._news())
+                    self._follow(reader, *self._news())
                     if not self._copies:
                         return
                 self._sweep()
-                messages = consumer.consume(_MESSAGES, _WAIT_S)
+                chunks = reader.read(_WAIT_S)
                 began = self._clock()
-                self._take(messages)
-                self._look(consumer)
+                self._take(chunks)
+                self._look(reader)
                 self._ask_ends()
                 if due := self._due():
                     self._write()
@@ -182,23 +184,26 @@ class Standbys:
                     self._busy_s = 0.0
         finally:
             self._let_go(list(self._copies))
-            consumer.close()
+            reader.close()
 
     def _follow(
-        self, consumer: Consumer, wanted: Collection[Here], asked: Iterable[Future[None]]
+        self, reader: ChangelogReader, wanted: Collection[Here], asked: Iterable[Future[None]]
     ) -> None:
         gone = [here for here in self._copies if here not in wanted]
         if gone:
-            consumer.incremental_unassign([self._changelog(here) for here in gone])
             self._let_go(gone)
         _answer(asked)
         if new := [here for here in wanted if here not in self._copies]:
-            self._begin(consumer, new)
+            self._begin(new)
+        if gone or new:
+            reader.follow(
+                {self._changelog(here): copy.position for here, copy in self._copies.items()}
+            )
 
-    def _changelog(self, here: Here, offset: int = 0) -> TopicPartition:
-        return TopicPartition(names.changelog_topic(self._app_id, here[0]), here[1], offset)
+    def _changelog(self, here: Here) -> Here:
+        return names.changelog_topic(self._app_id, here[0]), here[1]
 
-    def _begin(self, consumer: Consumer, parts: Iterable[Here]) -> None:
+    def _begin(self, parts: Iterable[Here]) -> None:
         topics = {(names.changelog_topic(self._app_id, table), n): (table, n) for table, n in parts}
         self._parts |= topics
         now, ids = self._clock(), self._ends_of.topic_ids(topics)
@@ -209,9 +214,6 @@ class Standbys:
         behind = sum(copy.end - copy.position for copy in copies.values())
         log.info("standby.begun", partitions=len(copies), offsets_behind=behind)
         self._copies = self._copies | copies
-        consumer.incremental_assign(
-            [self._changelog(here, copy.position) for here, copy in copies.items()]
-        )
 
     def _let_go(self, parts: Collection[Here]) -> None:
         """Write to these no more; a crash from now on takes nothing of them away."""
@@ -230,20 +232,17 @@ class Standbys:
                 log.info("standby.deleted", table=here[0], partition=here[1])
                 self._store.clear(*here)
 
-    def _take(self, messages: Iterable[Message]) -> None:
-        for message in messages:
-            end = is_end(message)
-            here = self._parts[(message.topic(), message.partition())]
+    def _take(self, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
+            here = self._parts[(chunk.topic, chunk.partition)]
             copy = self._copies.get(here)
             if copy is None:  # it has been let go of meanwhile
                 continue
-            if message.offset() < copy.position:
+            if chunk.start < copy.position:
                 self._forget(here)
-            if end:
-                copy.position = message.offset()
-            else:
-                self._pending_bytes += take(message, self._write_to(here))
-                copy.position = message.offset() + 1
+            if len(chunk.records):
+                self._pending_bytes += take(chunk.records, self._write_to(here))
+            copy.position = chunk.end
 
     def _forget(self, here: Here) -> None:
         """Its changelog has been made anew, and has nothing of what is here."""
@@ -256,13 +255,12 @@ class Standbys:
             self._pending_since = self._clock()
         return self._pending.setdefault(here, StoreWrite(*here))
 
-    def _look(self, consumer: Consumer) -> None:
+    def _look(self, reader: ChangelogReader) -> None:
         """Where the changelogs end now, for those copies that have got to where they ended at the last look."""
-        now = self._clock()
+        now, ends = self._clock(), reader.ends()
         news = False
         for here, copy in self._copies.items():
-            _, high = consumer.get_watermark_offsets(self._changelog(here), cached=True)
-            copy.high = max(copy.high, high)
+            copy.high = max(copy.high, ends.get(self._changelog(here), 0))
             if copy.position + OWN_MARKER >= copy.end:
                 news |= not copy.at_end
                 copy.at_end = True

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.engine import names
 from app.engine.processor import Processor
 from app.engine.store import StateRefusedError, Store
 from app.engine.table_partition import TablePartition
@@ -41,7 +40,7 @@ class Takeover:
 
     def only(self, partitions: Collection[TopicPartition], processor: Processor) -> Takeover:
         """What is of some of the partitions alone."""
-        tables = set(tables_of(processor, partitions))
+        tables = set(processor.tables_of(partitions))
         return Takeover(
             {here: at for here, at in self.positions.items() if here in partitions},
             {key: item for key, item in self.tables.items() if key in tables},
@@ -68,7 +67,7 @@ def take_over(
     """
     started = time.monotonic()
     positions = {here: offset for here, (offset, _) in committed.items()}
-    owned = tables_of(processor, partitions)
+    owned = processor.tables_of(partitions)
     processor.refuse_new(owned)
     records = restore.run(owned)
     tables: dict[TopicPartition, TablePartition] = {}
@@ -104,17 +103,6 @@ def _tell_migrations(tables: Iterable[TablePartition]) -> None:
             dropped=", ".join(migration.dropped) or "nothing",
             note="an added column counts from now on; faust -A app rebuild counts it from the source",
         )
-
-
-def tables_of(processor: Processor, partitions: Collection[TopicPartition]) -> list[TopicPartition]:
-    """The (table, partition)s whose state belongs to these source partitions."""
-    return [
-        (table.name, number)
-        for topic, number in sorted(partitions)
-        for table in processor.tables.values()
-        if topic
-        == (table.topic if table.aligned else names.repartition_topic(processor.app_id, table.name))
-    ]
 
 
 def _check_positions(

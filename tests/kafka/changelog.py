@@ -41,6 +41,7 @@ class Changelog:
         if commit:
             self.producer.commit_transaction()
         else:
+            self.producer.flush()  # what Kafka has not heard of cannot be aborted
             self.producer.abort_transaction()
 
     def made_anew(self) -> Changelog:

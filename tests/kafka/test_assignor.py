@@ -27,7 +27,6 @@ class Member:
         self.name = name
         self.runner = SimpleNamespace(warm=True)
         self.copies: set[TP] = set()
-        table = SimpleNamespace(name="user_totals", aligned=True, topic="sales")
         conf = SimpleNamespace(consumer_group_instance_id=name)
         tables = SimpleNamespace(data={}, changelog_topics=set())
         sensors = SimpleNamespace(
@@ -41,7 +40,9 @@ class Member:
             parts=SimpleNamespace(
                 runner=self.runner, standbys=SimpleNamespace(ready=lambda: self.copies)
             ),
-            processor=SimpleNamespace(app_id="shop", tables={table.name: table}),
+            processor=SimpleNamespace(
+                tables_of=lambda here: [("user_totals", n) for topic, n in here if topic == "sales"]
+            ),
             tracer=None,
             sensors=sensors,
         )
