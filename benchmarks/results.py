@@ -45,6 +45,7 @@ _FIGURES = (
     "times_less_broker",
     "takeover_s",
     "takeover_s_without_standby",
+    "stayed_stood_still_s",
     "noticed_s",
     "kill_to_commit_s",
     "samples",

@@ -228,6 +228,8 @@ class Mix:
             return
 
         def come_back() -> None:
+            if not self._free(self._broker):  # while it hangs, a worker may take a minute to end
+                self._mend(self._broker)
             item.wait(60)
             self._group.start(item)
 
