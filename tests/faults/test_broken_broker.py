@@ -42,7 +42,7 @@ def test_killed_five_times(own: Broker, tmp_path: Path) -> None:
     with running_group(own.bootstrap_servers, tmp_path, 2) as group:
         with load(group, seed) as sales:
             for _ in range(kills):
-                group.wait_for_progress(group)
+                group.wait_for_progress(group, 240)
                 time.sleep(chance.uniform(0, 0.4))  # the moment is what is random
                 broken_broker.kill(own)
             group.wait_for_all()
