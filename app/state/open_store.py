@@ -37,7 +37,7 @@ def open_store(path: Path, *, block_cache_mb: int, write_buffer_mb: int) -> Rock
 
 def _open(path: Path, block_cache_mb: int, write_buffer_mb: int) -> RocksDBStore:
     kind = path / _FORMAT_FILE
-    if not kind.exists():
+    if not kind.exists() or kind.read_text() != FORMAT:  # as of another format without a database
         path.mkdir(parents=True, exist_ok=True)
         write_whole(kind, FORMAT)
     return RocksDBStore(path, block_cache_mb=block_cache_mb, write_buffer_mb=write_buffer_mb)

@@ -108,6 +108,17 @@ def test_the_format_is_written_once(tmp_path: Path) -> None:
     assert (path / "FORMAT").read_text() == FORMAT
 
 
+@pytest.mark.parametrize("text", ["", "1"])
+def test_a_format_without_a_database_is_made_right(tmp_path: Path, text: str) -> None:
+    """Otherwise the next start would move aside what this one has written."""
+    path = tmp_path / "rocksdb"
+    path.mkdir()
+    (path / "FORMAT").write_text(text)
+    fill(path)
+    assert (path / "FORMAT").read_text() == FORMAT
+    assert not (tmp_path / "rocksdb.damaged").exists()
+
+
 def test_only_one_damaged_store_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "rocksdb"
     for number in range(3):
