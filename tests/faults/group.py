@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,12 @@ class Group(Job):
                 return False
             return bool(now) and all(now[number] > before[number] for number in partitions)
 
-        self.wait(moved, timeout_s, "not all partitions have got further")
+        try:
+            self.wait(moved, timeout_s, "not all partitions have got further")
+        except AssertionError as error:
+            with suppress(KafkaException):
+                error.add_note(f"before: {before}\nends: {self.cluster.ends(self.sources[0])}")
+            raise
 
     def wait(self, true: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
         """Wait until something is so, while the workers that should run do."""
@@ -323,10 +328,13 @@ def load(
     try:
         group.wait_for_all()
         yield sales
+    except AssertionError as error:
+        error.add_note(f"writer: {sales}")
+        raise
     finally:
         stop.set()
         thread.join()
-    assert not failures, failures
+        assert not failures, failures
 
 
 def _sequences_by_user(sales: Iterable[dict[str, Any]]) -> dict[str, list[int]]:

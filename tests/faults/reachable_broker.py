@@ -35,7 +35,16 @@ class ReachableBroker:
             self._jvm = broker_jvm.BrokerJvm(folder, jars, *ports, startup_flags())
             self._jvm.write_configuration()
         self._jvm.format_storage(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
-        self.servers = f"{host}:{self._jvm.port}"
+        self.host, self.port = host, self._jvm.port
+        self.servers = f"{host}:{self.port}"
+
+    def advertise(self, port: int) -> None:
+        """Before it is started: name this port to clients, of a proxy that forwards to the broker's own."""
+        text = self._jvm.properties_path.read_text()
+        own = f"advertised.listeners=PLAINTEXT://{self.servers}"
+        assert own in text
+        named = f"advertised.listeners=PLAINTEXT://{self.host}:{port}"
+        self._jvm.properties_path.write_text(text.replace(own, named))
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -60,19 +69,21 @@ class ReachableBroker:
         assert self._jvm.process is not None
         self._jvm.process.send_signal(number)
 
-    def stop(self) -> None:
-        """End it in order."""
-        self._jvm.stop(lambda _line: None)
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start it; nothing of it is left at the end."""
+        try:
+            self.start()
+            yield
+        finally:
+            self._jvm.stop(lambda _line: None)
+            shutil.rmtree(self._jvm.folder.path)
 
 
 @contextmanager
 def reachable_broker(host: str, path: Path) -> Iterator[ReachableBroker]:
-    """A running broker; nothing of it is left at the end."""
+    """One that runs."""
     path.mkdir(exist_ok=True)
     made = ReachableBroker(host, path)
-    try:
-        made.start()
+    with made.running():
         yield made
-    finally:
-        made.stop()
-        shutil.rmtree(path)

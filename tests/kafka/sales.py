@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,21 +25,26 @@ LARGE = 500
 POISON = -1
 """The amount that the test application's agent fails on."""
 _STUCK_S = 20
-"""A producer that has lost a partition, and holds a sale for so long, is stuck with it."""
+"""A producer whose broker was away, and that holds a sale for so long, is stuck with it."""
 
 
-class _Leaderless(logging.Handler):
-    """Hears of it when a partition has no leader: librdkafka may send nothing to it any more, though it has one again.
+class _Log(logging.Handler):
+    """What a producer says, and when it last spoke of a connection or a leader that it had lost.
 
+    It may send nothing to a partition any more, though all is there again:
     https://github.com/confluentinc/librdkafka/issues/5430
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = False
+        self.last: deque[str] = deque(maxlen=20)
+        self.lost_at: float | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard |= "new leader-1 not found" in record.getMessage()
+        message = record.getMessage()
+        self.last.append(message)
+        if message.startswith("FAIL") or "new leader-1 not found" in message:
+            self.lost_at = time.monotonic()
 
 
 class Sales:
@@ -71,8 +76,8 @@ class Sales:
         self.share_without_country = 0.0
 
     def _new_producer(self) -> None:
-        self._leaderless, logger = _Leaderless(), logging.Logger("sales")
-        logger.addHandler(self._leaderless)
+        self._log, logger = _Log(), logging.Logger("sales")
+        logger.addHandler(self._log)
         self._producer = Producer(self._options, logger=logger)
 
     def write(self, count: int, *, amount: int | None = None) -> None:
@@ -90,8 +95,9 @@ class Sales:
     def _poll(self, timeout_s: float) -> None:
         """Hear of what has been sent, and send the rest by another producer if this one is stuck with it."""
         self._producer.poll(timeout_s)
-        since = next((since for since, _ in self._unsent.values()), time.monotonic())
-        if self._leaderless.heard and time.monotonic() - since > _STUCK_S:
+        now = time.monotonic()
+        since = next((since for since, _ in self._unsent.values()), now)
+        if self._log.lost_at is not None and now - max(since, self._log.lost_at) > _STUCK_S:
             self._producer.purge()
             self._new_producer()
             for sequence, (_, record) in list(self._unsent.items()):
@@ -120,6 +126,15 @@ class Sales:
         while self._unsent:
             assert time.monotonic() < deadline, f"{len(self._unsent)} sales are not sent"
             self._poll(0.1)
+
+    def __str__(self) -> str:
+        waited = [time.monotonic() - since for since, _ in self._unsent.values()]
+        return "\n".join(
+            [
+                f"{self.sequence} sales, {len(waited)} not sent, for up to {max(waited, default=0):.0f} s",
+                *self._log.last,
+            ]
+        )
 
     def close_windows(self, partitions: int) -> None:
         """One sale an hour later in each partition: all earlier windows can close."""
