@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -74,7 +74,7 @@ def take_over(
     for name, number in owned:
         item = tables[(name, number)] = processor.table_partition(name, number)
         item.load(store)
-        _check_positions(item, partitions, positions)
+        _check_positions(item, partitions, committed)
     _tell_migrations(tables.values())
     fresh = first_offsets([here for here in partitions if here not in positions])
     for here, start in log_starts(positions).items():
@@ -106,30 +106,37 @@ def _tell_migrations(tables: Iterable[TablePartition]) -> None:
 
 
 def _check_positions(
-    item: TablePartition,
-    partitions: Collection[TopicPartition],
-    committed: Mapping[TopicPartition, int],
+    item: TablePartition, partitions: Collection[TopicPartition], committed: Committed
 ) -> None:
     """The state must not be ahead of the committed offsets: one transaction keeps them equal."""
     which = f"table {item.table.name!r}, partition {item.partition}"
     for text, position in item.meta.positions.items():
         topic, _, number = text.rpartition("/")
         here = (topic, int(number))
-        known = committed.get(here)
-        if known is None and here in partitions:
+        if here in committed:
+            offset, _ = committed[here]
+            if position > offset:
+                raise StateAheadError(
+                    f"{which}: its state holds {text} up to {position}, but the group has committed only {offset}; the "
+                    "offsets were reset by hand: rebuild the table from its source (faust -A app rebuild "
+                    f"{item.table.name}), or give it a new name"
+                )
+        elif here in partitions:
             raise _gone(which, text, f", and its state holds it up to {position}")
-        if known is not None and position > known:
-            raise StateAheadError(
-                f"{which}: its state holds {text} up to {position}, "
-                f"but the group has committed only {known}; the offsets were reset by hand: rebuild the table from its "
-                f"source (faust -A app rebuild {item.table.name}), or give it a new name"
-            )
-    for sender in (
-        item.meta.senders
-    ):  # a repartitioned table counts what they have sent, not what they have read
+    for sender, (time_ms, _) in item.meta.senders.items():
+        # a repartitioned table counts what they have sent, not what they have read
         here = (item.table.topic, sender)
-        if here in partitions and here not in committed:
-            raise _gone(which, f"{here[0]}/{sender}", ", of which its state has events")
+        if here not in committed:
+            if here in partitions:
+                raise _gone(which, f"{here[0]}/{sender}", ", of which its state has events")
+            continue
+        told = item.table.aligned or item.table.name in committed[here][1].stream_times
+        if time_ms is not None and not told:
+            raise StateAheadError(
+                f"{which}: nothing is noted for it beside the committed offset of {here[0]}/{sender}, so that was set "
+                f"by hand, or the table was left out for a while: rebuild it from its source (faust -A app rebuild "
+                f"{item.table.name}), or give it a new name"
+            )
 
 
 def _gone(which: str, partition: str, held: str) -> StateAheadError:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,32 +10,15 @@ import orjson
 import pytest
 
 from app.engine import names
+from tests.kafka.rebuilding import rebuild, rebuilt
 from tests.kafka.running_job import PARTITIONS, Job, writing
 from tests.kafka.sales import LARGE, Model, only_once
 from tests.kafka.source_log import SourceLog
 from tests.kafka.table_rows import table_rows
-from tests.kafka.workers import ROOT, Worker
+from tests.kafka.workers import Worker
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
-
-
-def _command(job: Job, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "faust", "-A", "tests.kafka.job", "rebuild", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **job.environment, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _rebuilt(job: Job, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, what it said, what it complained of."""
-    process = _command(job, *arguments)
-    said, complained = process.communicate(timeout=90)
-    return process.returncode, said, complained
 
 
 def _refused(item: Worker, job: Job, message: str) -> None:
@@ -60,14 +41,14 @@ def test_rebuilt_while_windows_are_open(broker: str, tmp_path: Path) -> None:
         sales = job.first_sales(item, seed)
         with writing(sales):
             job.wait_for_progress(item)
-            code, said, complained = _rebuilt(job, "user_totals")
+            code, said, complained = rebuilt(job, "user_totals")
             assert code == 1, said
             assert f"workers of '{job.app_id}' run" in complained
             assert "stop all of them" in complained
             assert complained.count("\n") == 1
             job.wait_for_progress(item)
             item.kill()
-        process = _command(job, "country_totals")
+        process = rebuild(job, "country_totals")
         assert process.stdout is not None
         while "country_totals: 0 %" not in (line := process.stdout.readline()):
             assert line, process.communicate()
@@ -75,7 +56,7 @@ def test_rebuilt_while_windows_are_open(broker: str, tmp_path: Path) -> None:
         process.communicate()
         _refused(item, job, "table 'country_totals' is being rebuilt, or that was interrupted")
         for table in ("user_totals", "country_totals"):
-            code, said, complained = _rebuilt(job, table)
+            code, said, complained = rebuilt(job, table)
             assert code == 0, said + complained
             assert f"{table}: 100 %" in said
             assert f"rebuilt {table} from " in said
@@ -107,7 +88,7 @@ def test_a_table_that_an_agent_feeds(broker: str, tmp_path: Path) -> None:
         item.kill()
         assert job.cluster.read(job.topic("large-totals")), "no window was closed before"
         passed = len(job.cluster.read(job.topic("passed")))
-        code, said, complained = _rebuilt(job, "large_totals")
+        code, said, complained = rebuilt(job, "large_totals")
         assert code == 0, said + complained
         assert len(job.cluster.read(job.topic("passed"))) == passed, "the rebuild has emitted"
         item.start()
@@ -140,7 +121,7 @@ def test_from_a_time_on(broker: str, tmp_path: Path) -> None:
         sales.flush()
         job.cluster.wait_for_lag_zero(job.sources[:1], item)
         assert item.stop(60) == 0, item.log_tail()
-        code, said, complained = _rebuilt(job, "user_sums", "--from", since.isoformat())
+        code, said, complained = rebuilt(job, "user_sums", "--from", since.isoformat())
         assert code == 0, said + complained
         item.start()
         sales.write(1_000)
@@ -161,15 +142,15 @@ def test_from_a_time_on(broker: str, tmp_path: Path) -> None:
 
 def test_what_it_says_before_there_is_anything(broker: str, tmp_path: Path) -> None:
     job = Job(broker, tmp_path)
-    code, _, complained = _rebuilt(job, "nonsense")
+    code, _, complained = rebuilt(job, "nonsense")
     assert code == 2
     assert (
         complained
         == "headrace: there is no table 'nonsense'; there are: country_totals, user_sums, user_totals\n"
     )
-    code, _, complained = _rebuilt(job, "user_totals", "--from", "noon")
+    code, _, complained = rebuilt(job, "user_totals", "--from", "noon")
     assert code == 2
     assert "'noon' is no time such as 2024-05-31T12:00" in complained
-    code, _, complained = _rebuilt(job, "user_totals")
+    code, _, complained = rebuilt(job, "user_totals")
     assert code == 1
     assert "has committed nothing" in complained
