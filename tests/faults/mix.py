@@ -18,6 +18,8 @@ from tests.faults.reachable_broker import ReachableBroker
 from tests.kafka.workers import Worker
 
 _TIMEOUTS_S = (SESSION_TIMEOUT_MS + TRANSACTION_TIMEOUT_MS) / 1000
+_LASTS_S_MAX = 1.2 * _TIMEOUTS_S
+"""A worker that is stopped or cut off."""
 _PAUSE_S_MAX = 3.0
 _BROKER_S_MAX = 15.0
 _READY_S_MAX = 240.0
@@ -58,6 +60,7 @@ class Mix:
         self._shifts_s: dict[Worker, float] = dict.fromkeys(group.workers, 0.0)
         self._fuses: dict[Worker, Fuse] = {}
         self._damaged: dict[Worker, int] = {}
+        self._said = 0
         for number, item in enumerate(group.workers):
             self._clocks[item] = Clock(item, folder / f"clock-{number}")
             self._fuses[item] = Fuse(folder / f"fuse-{number}")
@@ -81,7 +84,9 @@ class Mix:
         kinds = list(self._kinds)
         self._chance.shuffle(kinds)
         for count, kind in enumerate(kinds, 1):
-            self._fault(kind, at_length=kind in (self._stop, self._cut))
+            at_length = kind in (self._stop, self._cut)
+            while not self._fault(kind, at_length=at_length):  # its victim had one already
+                self.mend_all()
             if count % _TOGETHER == 0:
                 self.mend_all()
                 self._group.wait_for_all()
@@ -120,12 +125,14 @@ class Mix:
             self._broker_hangs,
         )
 
-    def _fault(self, kind: Callable[[Worker, float], None], *, at_length: bool = False) -> None:
-        """One fault, and a pause in which others may end."""
+    def _fault(self, kind: Callable[[Worker, float], None], *, at_length: bool = False) -> bool:
+        """One fault, and a pause in which it and others may end; whether it could be."""
         item = self._chance.choice(self._group.workers)
         share = 0.999 if at_length else self._chance.random()
-        pause_s = self._chance.uniform(0, _PAUSE_S_MAX)
+        pause_s = _LASTS_S_MAX if at_length else self._chance.uniform(0, _PAUSE_S_MAX)
+        said = self._said
         kind(item, share)
+        happened = self._said > said
         until = time.monotonic() + pause_s
         while time.monotonic() < until:
             for victim, fault in list(self._lasting.items()):
@@ -133,6 +140,7 @@ class Mix:
                     self._mend(victim)
             self._supervise()
             time.sleep(0.05)
+        return happened
 
     def _supervise(self) -> None:
         """A worker that has found no broker when it started is started again; no other may end by itself."""
@@ -152,6 +160,7 @@ class Mix:
         fault.mend()
 
     def _say(self, text: str) -> None:
+        self._said += 1
         print(f"{time.monotonic() - self._began:6.1f} s  {text}")  # noqa: T201
 
     def _free(self, victim: object) -> bool:
@@ -218,7 +227,7 @@ class Mix:
     def _stop(self, item: Worker, share: float) -> None:
         if self._free(item):
             item.signal(signal.SIGSTOP)
-            seconds = share * 1.2 * _TIMEOUTS_S
+            seconds = share * _LASTS_S_MAX
             self._begin(
                 item, f"{self._name(item)} stopped", seconds, lambda: item.signal(signal.SIGCONT)
             )
@@ -240,7 +249,10 @@ class Mix:
 
     def _cut(self, _item: Worker, share: float) -> None:
         victim = self._group.workers[0]
-        if self._place is None or not self._free(victim):
+        if self._place is None:
+            self._say("nobody is cut off: there are no network namespaces")
+            return
+        if not self._free(victim):
             return
         outward, inward = ((True, False), (False, True), (True, True))[int(share * 3)]
         cut = self._place.cut(outward=outward, inward=inward)
@@ -249,7 +261,7 @@ class Mix:
         self._begin(
             victim,
             f"{self._name(victim)}: {lost} are lost",
-            (3 * share % 1) * 1.2 * _TIMEOUTS_S,
+            (3 * share % 1) * _LASTS_S_MAX,
             lambda: cut.__exit__(None, None, None),
         )
 
