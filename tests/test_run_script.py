@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import environment
+from app.cli.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -192,3 +193,15 @@ def test_the_checks_run_on_what_users_run() -> None:
         return set(re.findall(r"^\S+==\S+", text, re.MULTILINE))
 
     assert pins("headrace") < pins("develop")
+
+
+@pytest.mark.parametrize("name", ["worker", "rebuild", "replay"])
+def test_commands_of_faust_are_faust_s_for_this_application(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _path, command: begun.append(command))
+    main([name, "--first", "second"])
+    assert begun == [
+        [sys.executable, "-m", "faust", "-A", "app", name, "--first", "second"],
+    ]

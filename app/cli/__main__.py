@@ -10,10 +10,11 @@ from importlib import import_module
 
 @dataclass(frozen=True)
 class Command:
-    """One command: the module whose `main(arguments)` runs it, and its line in the list."""
+    """One command: the module whose `main(arguments)` runs it, its line in the list, what its arguments begin with."""
 
     module: str
     line: str
+    first: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -23,7 +24,13 @@ COMMANDS = {
     "test": Command("app.cli.checks", "all checks: format, lint, types, import direction, tests"),
     "bench": Command("benchmarks.runner", "measure throughput and latency against the targets"),
     "broker": Command("app.cli.broker", "start, stop or ask the embedded Kafka broker"),
-    "worker": Command("app.cli.worker", "one worker: faust -A app worker"),
+    "worker": Command("app.cli.as_faust", "one worker: faust -A app worker", ("worker",)),
+    "rebuild": Command(
+        "app.cli.as_faust", "a table anew from its source: faust -A app rebuild", ("rebuild",)
+    ),
+    "replay": Command(
+        "app.cli.as_faust", "dead letters back into their topics: faust -A app replay", ("replay",)
+    ),
 }
 
 
@@ -50,8 +57,9 @@ def main(arguments: list[str]) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"headrace: there is no command {name!r}\n\n{listing()}\n")
         return 2
+    command = COMMANDS[name]
     try:
-        return int(import_module(COMMANDS[name].module).main(rest) or 0)
+        return int(import_module(command.module).main([*command.first, *rest]) or 0)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
