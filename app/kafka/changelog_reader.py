@@ -7,8 +7,10 @@ https://github.com/confluentinc/librdkafka/issues/5280, when a broker that comes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -129,16 +131,15 @@ class ChangelogReader:
         return {(tp.topic, tp.partition): end for tp, end in found.items() if end is not None}
 
     def close(self) -> None:
-        """Give the connection up."""
-        try:
-            self._answer(self._consumer.stop())
-        finally:
-            self._end_loop()
+        """Give the connection up, whatever has become of it."""
+        with contextlib.suppress(ChangelogError):
+            self._answer(_stopped(self._consumer))
+        self._end_loop()
 
     def _answer(self, question: Coroutine[Any, Any, Answer]) -> Answer:
         try:
             return asyncio.run_coroutine_threadsafe(question, self._loop).result(_ANSWER_S_MAX)
-        except (KafkaError, TimeoutError) as error:
+        except (KafkaError, TimeoutError, CancelledError) as error:
             raise ChangelogError(f"Kafka: {error!r}") from error
 
     def _end_loop(self) -> None:
@@ -154,6 +155,18 @@ async def _opened(**options: Any) -> AIOKafkaConsumer:
     try:
         await consumer.start()
     except BaseException:
-        await consumer.stop()
+        await _stopped(consumer)
         raise
     return consumer
+
+
+async def _stopped(consumer: AIOKafkaConsumer) -> None:
+    """aiokafka, when it stops while a broker is away, lets the end of its own fetches end its caller."""
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        await consumer._client.close()
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
