@@ -168,12 +168,15 @@ class Parts:
 
     def tasks(self) -> Iterable[Coroutine[Any, Any, None]]:
         """What runs for as long as the worker does."""
-        yield self.holdings.run()
-        yield self._stand_by()
-        yield self.runner.checkpoints.run()
-        yield self.vitals.run()
-        yield trim_for_ever()
-        yield self._purge()
+        for work in (
+            self.holdings.run(),
+            self._stand_by(),
+            self.runner.checkpoints.run(),
+            self.vitals.run(),
+            trim_for_ever(),
+            self._purge(),
+        ):
+            yield unless_cancelled_by_others(work)
 
     async def _stand_by(self) -> None:
         try:
@@ -199,3 +202,14 @@ class Parts:
         await self.runner.close()
         self._store.close()
         await self._group.close()
+
+
+async def unless_cancelled_by_others(work: Coroutine[Any, Any, None]) -> None:
+    """A library can cancel whoever waits for it. Faust would take that for the end of the worker, and say nothing."""
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():  # it is meant for us
+            raise
+        raise RuntimeError(f"{work!r} was cancelled by what it waited for") from error
