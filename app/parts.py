@@ -102,6 +102,7 @@ class Parts:
             self.standbys,
             progress,
             consumer.stable_end,
+            self.holdings.waiting,
             consumer.fetch_bytes,
             bootstrap_servers,
         )

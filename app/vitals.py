@@ -30,7 +30,10 @@ Ends = Callable[[TopicPartition], int | None]
 
 
 class Vitals:
-    """Samples a worker once a second. ends: the last stable offset of a partition, None if unknown."""
+    """Samples a worker once a second. ends: the last stable offset of a partition, None if unknown.
+
+    waiting: see `Watchdog.observe`.
+    """
 
     def __init__(
         self,
@@ -39,13 +42,16 @@ class Vitals:
         standbys: Standbys,
         progress: RestoreProgress,
         ends: Ends,
+        waiting: Callable[[], Mapping[TopicPartition, int]],
         fetch_bytes: Callable[[], int],
         bootstrap_servers: str,
     ) -> None:
         self._runner = runner
         self._standbys = standbys
         self._restore = RestoreTold(progress)
+        self._progress = progress
         self._ends = ends
+        self._waiting = waiting
         self._fetch_bytes = fetch_bytes
         self._health = Health.of(settings)
         self._watchdog = Watchdog(settings.watchdog_stall_ms_max)
@@ -96,10 +102,13 @@ class Vitals:
         metrics.STANDBY_LAG.clear()
         for (table, partition), lag in self._standbys.lags().items():
             metrics.STANDBY_LAG.set(lag, table=table, partition=partition)
+        steps = self._progress.steps
+        waiting = {here: step + steps for here, step in self._waiting().items()}
         stall = self._watchdog.observe(
-            assigned=bool(positions),
+            assigned=bool(positions or waiting),
             positions=positions,
             lags=lags,
+            waiting=waiting,
             last_error=runner.last_error or runner.checkpoints.last_error,
         )
         if stall is not None:

@@ -63,16 +63,20 @@ class RestoreProgress:
         self._lock = threading.Lock()
         self._spans: dict[tuple[str, int], _Span] = {}
         self._samples: deque[_Sample] = deque()
+        self.steps = 0
+        """How often it has been told of something."""
 
     def begin(self, spans: Mapping[tuple[str, int], tuple[int, int]]) -> None:
         """A restore begins: of each (table, partition), from which changelog offset to which."""
         with self._lock:
+            self.steps += 1
             self._spans = {here: _Span(start, end, start) for here, (start, end) in spans.items()}
             self._samples = deque([self._sample()])
 
     def advance(self, table: str, partition: int, position: int, size: int) -> None:
         """A changelog has been read up to this offset, by `size` bytes."""
         with self._lock:
+            self.steps += 1
             span = self._spans[(table, partition)]
             self._spans[(table, partition)] = replace(
                 span, position=min(position, span.end), size=span.size + size
@@ -85,6 +89,7 @@ class RestoreProgress:
     def end(self) -> None:
         """The restore is over, done or given up."""
         with self._lock:
+            self.steps += 1
             self._spans = {}
 
     def of(self, table: str) -> Restoring | None:

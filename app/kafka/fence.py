@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 
 import structlog
@@ -28,14 +29,16 @@ class Fence:
     async def keep_out(self, departed: Collection[str]) -> None:
         """Fence the producers of these transactional ids, each once until it is no longer among them."""
         self._fenced &= frozenset(departed)
-        for name in set(departed) - self._fenced:
-            producer = TransactionalProducer(self._servers, name, self._timeout_ms)
-            try:
-                await producer.open()
-            except TransactionError as error:  # its transaction ends all the same, at its timeout
-                log.warning("worker.not_fenced", worker=name, reason=str(error))
-            else:
-                log.info("worker.fenced", worker=name)
-                self._fenced |= {name}
-            finally:
-                await producer.close()
+        await asyncio.gather(*map(self._fence, set(departed) - self._fenced))
+
+    async def _fence(self, name: str) -> None:
+        producer = TransactionalProducer(self._servers, name, self._timeout_ms)
+        try:
+            await producer.open()
+        except TransactionError as error:  # its transaction ends all the same, at its timeout
+            log.warning("worker.not_fenced", worker=name, reason=str(error))
+        else:
+            log.info("worker.fenced", worker=name)
+            self._fenced |= {name}
+        finally:
+            await producer.close()

@@ -97,6 +97,11 @@ class Holdings:
         for task in self._takers:
             task.cancel()
 
+    def waiting(self) -> dict[TopicPartition, int]:
+        """What is to be held and is not, with a number that grows while it is tried; once the kernels are compiled."""
+        missing = self._still(self._assigned.keys() - self._held.keys())
+        return dict.fromkeys(missing, self._runner.steps) if self._runner.warm else {}
+
     async def run(self) -> None:
         """Follow for ever."""
         warm = asyncio.ensure_future(self._warm_up())
@@ -198,6 +203,7 @@ class Holdings:
     async def _take_once(self, wanted: dict[TopicPartition, int]) -> bool:
         """Whether it is done. Not so while Kafka is away, or while the transaction of a killed worker is still open."""
         runner = self._runner
+        runner.steps += 1
         try:
             await self._fence.keep_out(self._consumer.departed())
             taken = await runner.take_over(list(wanted))

@@ -70,6 +70,8 @@ class Runner:
             log_starts=log_starts,
         )
         self._stable_wait_s = membership_wait_s
+        self.steps = 0
+        """Of all take-overs: it grows for as long as something is done for one."""
         self._clock = clock
         self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
         self._restore_thread = ThreadPoolExecutor(1, "headrace-restore")
@@ -151,6 +153,7 @@ class Runner:
         look = partial(self._publisher.committed, partitions, wait=False)
         deadline = self._clock() + self._stable_wait_s
         while True:
+            self.steps += 1
             try:
                 return await asyncio.get_running_loop().run_in_executor(
                     self.checkpoints.thread, look

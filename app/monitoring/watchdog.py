@@ -21,19 +21,21 @@ TopicPartition = tuple[str, int]
 
 @dataclass(frozen=True)
 class StalledPartition:
-    """A partition that stands still: where, for how long, and how many offsets wait."""
+    """A partition that stands still: where, for how long, and how many offsets wait.
+
+    position: None: it is not even taken over. lag: None: Kafka has not been asked for events of it.
+    """
 
     topic: str
     partition: int
-    position: int
-    lag: int
+    position: int | None
+    lag: int | None
     stalled_ms: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.topic}[{self.partition}] at offset {self.position}, lag {self.lag}, "
-            f"for {self.stalled_ms / 1000:.0f} s"
-        )
+        lag = "not read" if self.lag is None else f"lag {self.lag}"
+        where = "not taken over" if self.position is None else f"at offset {self.position}, {lag}"
+        return f"{self.topic}[{self.partition}] {where}, for {self.stalled_ms / 1000:.0f} s"
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,16 @@ class Stall:
         more = len(self.partitions) - PARTITIONS_NAMED_MAX
         rest = f"; and {more} more" if more > 0 else ""
         error = " ".join((self.last_error or "none").split())
-        return f"no progress although there is lag: {named}{rest}; last checkpoint error: {error}"
+        return f"no progress although there is work: {named}{rest}; last checkpoint error: {error}"
 
 
 @dataclass
 class _Mark:
-    """Since when (ms) a partition has stood at a position."""
+    """Since when (ms) a partition has stood at a position, or (waiting) at a step of its take-over."""
 
-    position: int
+    at: int
     since_ms: float
+    waiting: bool = False
 
 
 class Watchdog:
@@ -77,14 +80,17 @@ class Watchdog:
         assigned: bool,
         positions: Mapping[TopicPartition, int],
         lags: Mapping[TopicPartition, int],
+        waiting: Mapping[TopicPartition, int] | None = None,
         last_error: str | None = None,
     ) -> Stall | None:
         """Take in how things stand; a Stall when the process must end with `EXIT_CODE`.
 
-        assigned: partitions are owned and their tables restored; until then nothing is expected.
-        positions: the committed offset of each owned partition.
+        assigned: there are partitions; until then nothing is expected.
+        positions: the committed offset of each owned partition whose tables are restored.
         lags: offsets between it and the last stable offset. Not the high watermark: somebody
-        else's open transaction, which nobody can read past, would then look like a stall.
+        else's open transaction, which nobody can read past, would then look like a stall. A partition without one
+        has not been read yet, which it should.
+        waiting: the partitions that are to be taken over, with a number that changes while something is done for it.
         """
         now_ms = self._clock() * 1000
         gap_ms = now_ms - (now_ms if self._observed_ms is None else self._observed_ms)
@@ -96,19 +102,35 @@ class Watchdog:
         if not assigned:
             return None
         for here, position in positions.items():
-            mark = marks.get(here)
-            if mark is None or mark.position != position or lags.get(here, 0) <= 0:
-                mark = _Mark(position, now_ms)
-            self._marks[here] = mark
+            self._mark(here, marks, _Mark(position, now_ms), stands=lags.get(here, 1) > 0)
+        for here, step in (waiting or {}).items():
+            self._mark(here, marks, _Mark(step, now_ms, waiting=True), stands=True)
         stalled = tuple(
-            StalledPartition(*here, mark.position, lags[here], int(now_ms - mark.since_ms))
+            StalledPartition(
+                *here,
+                None if mark.waiting else mark.at,
+                lags.get(here),
+                int(now_ms - mark.since_ms),
+            )
             for here, mark in sorted(self._marks.items())
             if now_ms - mark.since_ms >= self._stall_ms_max
         )
         return Stall(stalled, last_error) if stalled else None
 
+    def _mark(
+        self,
+        here: TopicPartition,
+        before: Mapping[TopicPartition, _Mark],
+        now: _Mark,
+        *,
+        stands: bool,
+    ) -> None:
+        mark = before.get(here)
+        same = mark is not None and (mark.at, mark.waiting) == (now.at, now.waiting)
+        self._marks[here] = mark if mark is not None and same and stands else now
+
     def standing(self, for_ms: float) -> list[TopicPartition]:
-        """The partitions that have stood still, with lag, for this long (ms) or longer."""
+        """The partitions that have stood still, with work to do, for this long (ms) or longer."""
         now_ms = self._clock() * 1000
         return [here for here, mark in self._marks.items() if now_ms - mark.since_ms >= for_ms]
 

@@ -135,9 +135,8 @@ class Mix:
         happened = self._said > said
         until = time.monotonic() + pause_s
         while time.monotonic() < until:
-            for victim, fault in list(self._lasting.items()):
-                if time.monotonic() > fault.due:
-                    self._mend(victim)
+            for victim in [v for v, fault in self._lasting.items() if time.monotonic() > fault.due]:
+                self._mend(victim)
             self._supervise()
             time.sleep(0.05)
         return happened
@@ -155,6 +154,8 @@ class Mix:
         self._lasting[victim] = _Fault(name, time.monotonic() + seconds, mend)
 
     def _mend(self, victim: object) -> None:
+        if self._free(victim):  # it had to be mended for another one
+            return
         fault = self._lasting.pop(victim)
         self._say(f"{fault.name}: over")
         fault.mend()

@@ -41,6 +41,7 @@ class FakeRunner:
         self.assigned = self.restored = False
         self.last_error: str | None = None
         self.warm = True
+        self.steps = 0
         self.processor = None
         self.publication = self
 
@@ -276,3 +277,25 @@ async def test_there_are_copies_only_of_what_nobody_here_has() -> None:
         restored.set_result(None)
         await asyncio.sleep(0.01)
         assert group.standbys.sources == {B, C}
+
+
+async def test_what_waits_is_told_with_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog sees by that whether anything is done for it."""
+    monkeypatch.setattr(holdings, "_TAKE_OVER_PAUSE_S", 0.0)
+    async with following() as group:
+        await hold(group, A)
+        group.standbys.busy = True
+        group.it.follow([A, B], (), unbroken=True)
+        await asyncio.sleep(0.01)
+        (waits,) = group.it.waiting().items()
+        group.standbys.free()
+        _, restored = await group.asked()
+        (tried,) = group.it.waiting().items()
+        restored.set_exception(RestoreError("Kafka is away"))
+        _, restored = await group.asked()
+        (again,) = group.it.waiting().items()
+        assert (waits[0], tried[0], again[0]) == (B, B, B)
+        assert waits[1] < tried[1] < again[1]
+        restored.set_result(None)
+        await group.told()
+        assert group.it.waiting() == {}

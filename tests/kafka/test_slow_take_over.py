@@ -39,6 +39,7 @@ def runner(*offsets: int) -> Runner:
     made._take_over = restore  # type: ignore[assignment]
     made._clock = lambda: 0.0
     made._stable_wait_s = 1
+    made.steps = 0
     return made
 
 

@@ -21,6 +21,7 @@ class Worker:
         self.assigned = True
         self.positions = {ORDERS: 10, PAGES: 20}
         self.lags = {ORDERS: 5, PAGES: 0}
+        self.waiting: dict[TopicPartition, int] = {}
         self.last_error: str | None = None
 
     def observe(self) -> Stall | None:
@@ -28,6 +29,7 @@ class Worker:
             assigned=self.assigned,
             positions=self.positions,
             lags=self.lags,
+            waiting=self.waiting,
             last_error=self.last_error,
         )
 
@@ -47,7 +49,7 @@ def test_no_progress_with_lag_is_a_stall() -> None:
     assert worker.run(59.9) is None
     stall = worker.run(0.1)
     assert str(stall) == (
-        "no progress although there is lag: orders[0] at offset 10, lag 5, for 60 s; "
+        "no progress although there is work: orders[0] at offset 10, lag 5, for 60 s; "
         "last checkpoint error: broker gone for good"
     )
     assert EXIT_CODE == 70
@@ -70,14 +72,46 @@ def test_going_back_is_no_stall() -> None:
 
 def test_without_lag_nothing_is_expected() -> None:
     worker = Worker()
-    worker.lags = {}
+    worker.lags = {ORDERS: 0, PAGES: 0}
     assert worker.run(600) is None
-    worker.lags = {ORDERS: 1}
+    worker.lags[ORDERS] = 1
     assert worker.run(59) is None
     assert worker.run(1) is not None
 
 
-def test_unassigned_or_restoring_nothing_is_expected() -> None:
+def test_a_partition_that_is_not_even_read_is_a_stall() -> None:
+    worker = Worker()
+    del worker.lags[PAGES]
+    for _ in range(11):
+        worker.positions[ORDERS] += 1
+        assert worker.run(5) is None
+    stall = worker.run(5)
+    assert "pages[3] at offset 20, not read, for 60 s" in str(stall)
+
+
+def test_a_take_over_that_does_nothing_is_a_stall() -> None:
+    worker = Worker()
+    worker.lags = {ORDERS: 0, PAGES: 0}
+    worker.positions.pop(PAGES)
+    for step in range(50):
+        worker.waiting = {PAGES: step}
+        assert worker.run(50) is None
+    assert worker.run(5) is None
+    stall = worker.run(5)
+    assert "pages[3] not taken over, for 60 s" in str(stall)
+
+
+def test_what_has_just_been_taken_over_has_its_full_time() -> None:
+    worker = Worker()
+    worker.lags = {ORDERS: 0, PAGES: 1}
+    worker.positions.pop(PAGES)
+    worker.waiting = {PAGES: 20}
+    assert worker.run(55) is None
+    worker.waiting, worker.positions[PAGES] = {}, 20
+    assert worker.run(59) is None
+
+
+def test_unassigned_nothing_is_expected() -> None:
     worker = Worker()
     worker.assigned = False
     assert worker.run(600) is None
