@@ -85,6 +85,7 @@ class Parts:
         )
         self.runner.checkpoints.publication.on_stored = self.reader.stored
         self.runner.checkpoints.on_published = self.reader.published
+        self.runner.checkpoints.on_reassigned = self.reader.reassigned
         self.runner.checkpoints.on_fatal = fatal
         self._loop = asyncio.get_running_loop()
         self.reader.on_refused = self._refused

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
@@ -37,11 +37,12 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What an agent made of a batch."""
+    """What an agent made of a batch. stopped: nothing; it was stopped meanwhile, and the batch must be read again."""
 
     emissions: list[Emission] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
+    stopped: bool = False
 
 
 class AgentReturnedError(RuntimeError):
@@ -137,7 +138,7 @@ class AgentRunner:
     async def run(self, batch: Batch) -> Outcome:
         """Let the agent work on a batch; what it fails on is told, the rest goes through.
 
-        Stopped meanwhile, it gives an empty outcome. Cancelled, it leaves the agent stopped. StateRefusedError: the
+        Cancelled, it leaves the agent stopped. StateRefusedError: the
         agent has read a table whose state is damaged.
         """
         outcome = Outcome()
@@ -148,7 +149,7 @@ class AgentRunner:
             try:
                 error = await self._try(part)
             except _StoppedError:
-                return Outcome()
+                return Outcome(stopped=True)
             except asyncio.CancelledError:
                 await self.stop()
                 raise
@@ -167,10 +168,15 @@ class AgentRunner:
 
     async def stop(self) -> None:
         """End the agent's task."""
+        await stop_agents([self])
+
+    def cancel(self) -> asyncio.Future[None] | None:
+        """The next batch begins a new task; gives the one that is to end, if there is one."""
         task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=_STOP_S_MAX)  # one that swallows this is left alone
+        if task is None or task.done():
+            return None
+        task.cancel()
+        return task
 
     async def _try(self, batch: Batch) -> BaseException | None:
         """Give the agent one batch; the error that it ended with, or None."""
@@ -198,6 +204,15 @@ class AgentRunner:
         await stream.rest
         if self._task is not task:
             raise _StoppedError
+
+
+async def stop_agents(agents: Iterable[AgentRunner]) -> None:
+    """End the tasks of all of them, at one moment; then wait until they have ended.
+
+    One that took its time would else have another one work on a batch that it is stopped at.
+    """
+    if tasks := [task for agent in agents if (task := agent.cancel()) is not None]:
+        await asyncio.wait(tasks, timeout=_STOP_S_MAX)  # one that swallows this is left alone
 
 
 class _StoppedError(Exception):

@@ -184,10 +184,25 @@ class TableReads:
             form = f"({', '.join(by)})" if len(by) > 1 else by[0]
             raise TableKeyError(f"table {self._table.name!r}: a key is {form}, not {key!r}")
         for name, value, python in zip(by, values, self._types, strict=True):
-            if value is not None and not isinstance(value, python):
+            if value is not None and not (isinstance(value, python) and _can_be_a_key(value)):
                 kind = self._table.row_schema[name]
                 raise TableKeyError(f"table {self._table.name!r}: {name} is {kind}, not {value!r}")
         return values
+
+
+def _can_be_a_key(value: object) -> bool:
+    """Whether a column of the value's type holds it; it is asked for in one frame with the keys of others."""
+    match value:
+        case int():
+            return -(1 << 63) <= value < 1 << 63
+        case datetime():
+            return value.tzinfo is not None
+        case str() if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:  # half of a character
+                return False
+    return True
 
 
 @dataclass(frozen=True)

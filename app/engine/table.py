@@ -278,6 +278,12 @@ class Table:
             # a null is "\0", so a text that begins with one gets another
             apart = pl.when(odd).then("\0" + key).otherwise(key).fill_null("\0")
             return frame.select(apart.alias(key.name)).to_series()
+        floats = [name for name in self.by if self.row_schema[name].is_float()]
+        one_zero = [
+            pl.when(pl.col(name) == 0).then(0.0).otherwise(pl.col(name)).alias(name)
+            for name in floats
+        ]
+        frame = frame.with_columns(one_zero) if floats else frame
         return frame.select(pl.struct(self._keys).struct.json_encode()).to_series()
 
     def one_key_text(self, key: tuple[Any, ...]) -> str | None:

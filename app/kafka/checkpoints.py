@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from app.engine.agent import AgentRunner
+from app.engine.agent import AgentRunner, stop_agents
 from app.engine.checkpoint import Checkpoint
 from app.engine.processor import Processor
 from app.engine.store import StateRefusedError, Store
@@ -71,6 +71,7 @@ class Checkpoints:
         self.abandoned = False
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
+        self.on_reassigned: Callable[[], None] = lambda: None
         self.on_fatal: Callable[[BaseException], Awaitable[None]] = _ignore
 
     def waiting_ms(self) -> int | None:
@@ -85,6 +86,7 @@ class Checkpoints:
         self.positions.update(positions)
         self.publication.settled(positions.keys())
         self._idle.watch(self.positions)
+        self.on_reassigned()
 
     async def forget(self, partitions: Collection[TopicPartition], *, rewind: bool = False) -> None:
         """These partitions are no longer the worker's. rewind: what is staged must not be published."""
@@ -96,9 +98,11 @@ class Checkpoints:
                 self.positions.pop(here, None)
             self.publication.settled(partitions)
             self._idle.watch(self.positions)
-            if not self.positions:
+            if not self._processor.dirty:
                 self._waiting_since = None
-                await self._stop_agents()
+            self.on_reassigned()
+            if not self.positions:
+                await stop_agents(self._agents)
 
     # -- what the pump tells -----------------------------------------------------------------------
 
@@ -215,15 +219,12 @@ class Checkpoints:
 
     async def _rewind(self) -> None:
         self._processor.reset(self.positions)
-        await self._stop_agents()
+        await stop_agents(
+            self._agents
+        )  # what they remember is of events that they, or others, will see again
         self._room.set()
         if not self.publication.leaving:  # the consumer waits for us
             await self._consumer.rewind(self.positions)
-
-    async def _stop_agents(self) -> None:
-        """What they remember is of events that they, or others, will see again."""
-        for agent in self._agents:
-            await agent.stop()
 
 
 async def _ignore(error: BaseException) -> None:

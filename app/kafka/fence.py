@@ -26,9 +26,12 @@ class Fence:
         self._timeout_ms = timeout_ms
         self._fenced: frozenset[str] = frozenset()
 
-    async def keep_out(self, departed: Collection[str]) -> None:
-        """Fence the producers of these transactional ids, each once until it is no longer among them."""
+    def follow(self, departed: Collection[str]) -> None:
+        """These workers are gone now: one that was, and is back, will have to be fenced again."""
         self._fenced &= frozenset(departed)
+
+    async def keep_out(self, departed: Collection[str]) -> None:
+        """Fence the producers of these transactional ids, each once until it has been back."""
         await asyncio.gather(*map(self._fence, set(departed) - self._fenced))
 
     async def _fence(self, name: str) -> None:

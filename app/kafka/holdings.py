@@ -74,6 +74,7 @@ class Holdings:
         self._standing_by = frozenset(standing_by)
         self._let_go = not leaving
         self._runner.assigned = True
+        self._fence.follow(self._consumer.departed())
         self._runner.publication.moved(self._gone())
         self._note()
         self._changed.set()

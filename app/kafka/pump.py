@@ -12,7 +12,7 @@ import structlog
 
 from app.codecs.record_batch import CorruptRecordBatch, Fetch
 from app.engine import names
-from app.engine.agent import AgentRunner
+from app.engine.agent import AgentRunner, Outcome
 from app.engine.batch import Batch, Emission, Update
 from app.engine.checkpoint import Record
 from app.engine.dead_letter import dead_letter
@@ -112,14 +112,18 @@ class Pump:
         for batch in work.batches:
             for agent in self._agents:
                 if agent.cls is batch.cls and len(given := batch.for_agent(agent.name)):
-                    await self._run_agent(agent, given, work, made)
+                    outcome = await agent.run(given)
+                    if outcome.stopped:  # for the work is read again, or by others
+                        return
+                    self._collect(agent, given, work, outcome, made)
         if self._processor.stage(work, made.emissions, made.letters, made.updates):
             self._checkpoints.staged(work)
             fallback = work.decoded.fallback if work.decoded else 0
             self._observer.fetched(work.fetch, work.events, fallback)
 
-    async def _run_agent(self, agent: AgentRunner, batch: Batch, work: Work, made: _Made) -> None:
-        outcome = await agent.run(batch)
+    def _collect(
+        self, agent: AgentRunner, batch: Batch, work: Work, outcome: Outcome, made: _Made
+    ) -> None:
         made.emissions += outcome.emissions
         made.updates += outcome.updates
         assert work.decoded is not None

@@ -253,7 +253,11 @@ class TransactionalProducer:
             if kind not in self._coordinators:
                 self._coordinators[kind] = await self._find(kind, key)
             node = self._coordinators[kind]
-            answer = await self._ask(node, call, cls, group=ConnectionGroup.COORDINATION)
+            try:
+                answer = await self._ask(node, call, cls, group=ConnectionGroup.COORDINATION)
+            except TransactionError:
+                self._coordinators.pop(kind, None)  # the next one asks who it is now
+                raise
             code = _first_error(answer)
             if code == 0:
                 return answer

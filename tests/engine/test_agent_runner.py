@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.agent import AgentFunction, AgentRunner, Outcome, Stream
+from app.engine.agent import AgentFunction, AgentRunner, Outcome, Stream, stop_agents
 from app.engine.store import StateRefusedError
 from app.events import Event
 from tests.engine.batches import batch_of
@@ -228,7 +228,7 @@ def test_an_agent_that_is_stopped_at_work_is_not_started_again() -> None:
         await settled()
         await runner.stop()
         outcome = await asyncio.wait_for(running, 1)
-        assert (outcome.emissions, outcome.failures) == ([], [])
+        assert outcome == Outcome(stopped=True)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(run())
@@ -240,3 +240,29 @@ async def test_damage_that_an_agent_meets_is_not_its_events_fault() -> None:
     with pytest.raises(StateRefusedError, match="damaged"):
         await runner.run(batch_of([Sale(shop="a", size=POISON)]))
     await runner.stop()
+
+
+async def test_agents_are_stopped_at_one_moment() -> None:
+    """What another one is given while one takes its time to end is worked on, by a task that nobody stops."""
+    ended = asyncio.Event()
+
+    async def slow_to_end(stream: Stream) -> None:
+        async for _ in stream:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await ended.wait()
+
+    slow = AgentRunner("slow", Sale, slow_to_end)
+    other = AgentRunner("other", Sale, by_event(ValueError))
+    at_work = asyncio.ensure_future(slow.run(batch_of([Sale(shop="a", size=1)])))
+    await other.run(batch_of([Sale(shop="a", size=1)]))
+    stopping = asyncio.ensure_future(stop_agents([slow, other]))
+    await settled()
+    outcome = asyncio.ensure_future(other.run(batch_of([Sale(shop="b", size=2)])))
+    await settled()
+    ended.set()
+    await stopping
+    assert seen(await outcome) == [2]
+    assert (await at_work).stopped
+    await other.stop()

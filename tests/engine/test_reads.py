@@ -183,6 +183,32 @@ async def test_a_key_of_another_form_is_told() -> None:
     await asyncio.to_thread(bench.close)
 
 
+@pytest.mark.parametrize(
+    ("column", "wrong", "right"),
+    [
+        ("size", 1 << 63, -(1 << 63)),
+        ("shop", "half \ud83d", "all \U0001f600"),
+        ("sold_at", datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC)),
+    ],
+)
+async def test_a_key_that_no_column_holds_harms_nobody_else(
+    column: str, wrong: object, right: object
+) -> None:
+    """It is refused by itself; those that are asked for at the same moment are answered."""
+    table = Table("odd", source=Sale, by=column, columns={"sales": count()})
+    bench = await asyncio.to_thread(Workbench, [table], 1)
+    sale = Sale(**{"shop": "any", column: right})  # type: ignore[arg-type]
+    await asyncio.to_thread(bench.send, 0, [(1, sale)])
+    await asyncio.to_thread(bench.settle)
+    refused, found = await asyncio.gather(
+        table.get(wrong), table.get(right), return_exceptions=True
+    )
+    assert isinstance(refused, TableKeyError)
+    assert isinstance(found, pl.DataFrame)
+    assert found["sales"].to_list() == [1]
+    await asyncio.to_thread(bench.close)
+
+
 async def test_a_table_of_no_worker() -> None:
     with pytest.raises(TableNotRunningError, match="'by_shop' belongs to no running worker"):
         await by_shop().get("a")

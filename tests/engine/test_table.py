@@ -43,3 +43,9 @@ def test_a_key_that_may_be_null_is_repartitioned() -> None:
 def test_only_the_key_of_the_topic_alone_is_aligned() -> None:
     aligned = {by: table("sales", by, tumbling("1s")).aligned for by in KEYS}
     assert [by for by, is_aligned in aligned.items() if is_aligned] == [("shop",)]
+
+
+def test_both_zeros_are_one_key() -> None:
+    frame = pl.DataFrame({"price": [0.0, -0.0]})
+    found = table("sales", ("price",), tumbling("1s")).key_text(frame)
+    assert found.n_unique() == 1
