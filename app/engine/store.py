@@ -63,6 +63,10 @@ class Store(Protocol):
         """Whether it was all of the changelog more than `STALE_AFTER_S` ago, and not since."""
         ...
 
+    def age_s(self, table: str, partition: int) -> int:
+        """How long ago (s) it was all of the changelog; 0: it holds nothing."""
+        ...
+
     def write(self, writes: Iterable[StoreWrite], *, settled: bool = True) -> None:
         """Apply all changes in one atomic step.
 

@@ -62,11 +62,11 @@ class ChangelogRestore:
         Raises RestoreError when the end is not reached because a transaction stays open.
         """
         try:
-            spans = self._spans(parts)
+            spans, ages_s = self._spans(parts)
             if not spans:
                 return 0
             self._progress.begin(spans)
-            return self._replay(spans)
+            return self._replay(spans, ages_s)
         except KafkaException as error:
             raise RestoreError(
                 f"the changelogs could not be read: {error.args[0].str()}"
@@ -76,21 +76,28 @@ class ChangelogRestore:
         finally:
             self._progress.end()
 
-    def _spans(self, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
-        """The (table, partition)s whose changelogs have news: from where to the high watermark."""
+    def _spans(
+        self, parts: Iterable[tuple[str, int]]
+    ) -> tuple[dict[tuple[str, int], tuple[int, int]], dict[tuple[str, int], int]]:
+        """The (table, partition)s whose changelogs have news: from where to the high watermark; and their ages (s)."""
         spans: dict[tuple[str, int], tuple[int, int]] = {}
+        ages_s: dict[tuple[str, int], int] = {}
         topics = {
             (names.changelog_topic(self._app_id, table), number): (table, number)
             for table, number in parts
         }
         ids = self._ends_of.topic_ids(topics)
         for here, high in self._ends_of.ends(topics).items():
-            start = start_of(self._store, *topics[here], ids[here[0]], high)
+            start, age_s = start_of(self._store, *topics[here], ids[here[0]], high)
             if start < high:
-                spans[topics[here]] = (start, high)
-        return spans
+                spans[topics[here]], ages_s[topics[here]] = (start, high), age_s
+        return spans, ages_s
 
-    def _replay(self, spans: Mapping[tuple[str, int], tuple[int, int]]) -> int:
+    def _replay(
+        self,
+        spans: Mapping[tuple[str, int], tuple[int, int]],
+        ages_s: Mapping[tuple[str, int], int],
+    ) -> int:
         reader = ChangelogReader(
             self._servers,
             f"{self._app_id}-restore",
@@ -100,7 +107,7 @@ class ChangelogRestore:
         )
         try:
             reader.follow({self._topic(here): start for here, (start, _) in spans.items()})
-            return self._copy(reader, {here: end for here, (_, end) in spans.items()})
+            return self._copy(reader, {here: end for here, (_, end) in spans.items()}, ages_s)
         finally:
             self._store.settle()
             reader.close()
@@ -108,10 +115,23 @@ class ChangelogRestore:
     def _topic(self, here: tuple[str, int]) -> tuple[str, int]:
         return names.changelog_topic(self._app_id, here[0]), here[1]
 
-    def _copy(self, reader: ChangelogReader, ends: dict[tuple[str, int], int]) -> int:
+    def _copy(
+        self,
+        reader: ChangelogReader,
+        ends: dict[tuple[str, int], int],
+        ages_s: Mapping[tuple[str, int], int],
+    ) -> int:
         parts = {self._topic(here): here for here in ends}
         pending: dict[tuple[str, int], StoreWrite] = {}
-        count, size, progress_at = 0, 0, time.monotonic()
+        count, size = 0, 0
+        began = progress_at = time.monotonic()
+
+        def write_pending() -> None:
+            passed_s = int(time.monotonic() - began)
+            for here, item in pending.items():
+                item.age_s = passed_s + (ages_s[here] if here in ends else 0)
+            self._store.write(pending.values(), settled=False)
+
         while ends:
             chunks = reader.read(0.5)
             if self._ending.is_set():
@@ -134,7 +154,8 @@ class ChangelogRestore:
                     del ends[here]
                     reader.leave([self._topic(here)])
                 if size > _WRITE_BYTES:
-                    self._store.write(pending.values(), settled=False)
-                    pending, size = {}, 0
-        self._store.write(pending.values(), settled=False)
+                    write_pending()
+                    pending.clear()
+                    size = 0
+        write_pending()
         return count

@@ -13,10 +13,13 @@ OWN_MARKER = 1
 """The commit marker that ends the last transaction that the store holds; with nothing else, nobody has written."""
 
 
-def start_of(store: Store, table: str, partition: int, changelog: bytes, high: int) -> int:
-    """From which offset on the store lacks a changelog: the id of its topic, and its end.
+def start_of(
+    store: Store, table: str, partition: int, changelog: bytes, high: int
+) -> tuple[int, int]:
+    """From which offset on the store lacks a changelog (the id of its topic, and its end), and how old it is (s).
 
-    It forgets a table partition with which it cannot go on.
+    It forgets a table partition with which it cannot go on. One that is gone on with is as old as it was until it has
+    got to the end: tombstones of the time in between may be gone before it has read them.
     """
     held = store.changelog_offset(table, partition)
     if held is not None and store.changelog(table, partition) != changelog:
@@ -29,7 +32,8 @@ def start_of(store: Store, table: str, partition: int, changelog: bytes, high: i
         held = None  # tombstones of that time may be gone, and replaced segments would come back
     if held is None:
         store.begin(table, partition, changelog)
-    return held or 0
+    lacks = held is not None and high - held > OWN_MARKER
+    return held or 0, store.age_s(table, partition) if lacks else 0
 
 
 def take(records: Records, write: StoreWrite) -> int:

@@ -207,10 +207,10 @@ class Standbys:
         topics = {(names.changelog_topic(self._app_id, table), n): (table, n) for table, n in parts}
         self._parts |= topics
         now, ids = self._clock(), self._ends_of.topic_ids(topics)
-        copies = {
-            topics[here]: _Copy(start_of(self._store, *topics[here], ids[here[0]], high), high, now)
-            for here, high in self._ends_of.ends(topics).items()
-        }
+        copies: dict[Here, _Copy] = {}
+        for here, high in self._ends_of.ends(topics).items():
+            start, age_s = start_of(self._store, *topics[here], ids[here[0]], high)
+            copies[topics[here]] = _Copy(start, high, now, since=now - age_s)
         behind = sum(copy.end - copy.position for copy in copies.values())
         log.info("standby.begun", partitions=len(copies), offsets_behind=behind)
         self._copies = self._copies | copies
@@ -325,9 +325,10 @@ class _Copy:
     position: int
     end: int
     seen: float
+    since: float
     at_end: bool = False
     asked: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         self.high = self.end
-        self.since = self.written_at = self.seen
+        self.written_at = self.seen

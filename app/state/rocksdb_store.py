@@ -157,8 +157,13 @@ class RocksDBStore:
         now, written = self._now(), entry[1]
         return now.boot != written.boot or now.seconds - written.seconds > STALE_AFTER_S
 
+    def age_s(self, table: str, partition: int) -> int:
+        """How long ago (s) it was all of the changelog; 0: it holds nothing, or the machine was started since."""
+        entry, now = self._entry(table, partition), self._now()
+        return now.seconds - entry[1].seconds if entry and entry[1].boot == now.boot else 0
+
     def _entry(self, table: str, partition: int) -> tuple[int, Uptime] | None:
-        """The changelog's offset, and when it was written."""
+        """The changelog's offset, and when that was its end, or before."""
         value = self._get(_prefix(table, partition) + _OFFSET_KEY)
         if value is None or len(value) != _OFFSET.size:
             return None

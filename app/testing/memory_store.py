@@ -49,6 +49,10 @@ class MemoryStore:
         """The next changelog offset that the store does not hold yet; None: it holds nothing."""
         return self._part(table, partition).changelog_offset
 
+    def age_s(self, table: str, partition: int) -> int:
+        """0: it does not outlive the test."""
+        return 0
+
     def stale(self, table: str, partition: int) -> bool:
         """It is never left alone for long."""
         return False

@@ -15,8 +15,10 @@ from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.store import STALE_AFTER_S
 from app.kafka import changelog as changelog_module
 from app.kafka.changelog import ChangelogRestore, RestoreError
+from app.kafka.changelog_reader import ChangelogError, ChangelogReader, Chunk
 from app.state.rocksdb_store import RocksDBStore
 from tests.kafka.changelog import TABLE, Changelog, Clock, State, stored
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
@@ -162,3 +164,42 @@ def test_what_others_go_on_writing_is_no_progress(
     changelog.producer.commit_transaction()
     restore.run()
     assert restore.state() == ({b"a": b"2"}, {b"b": b"1"})
+
+
+@pytest.mark.parametrize("whole_before", [True, False])
+def test_a_restore_that_is_interrupted_is_as_old_as_what_it_began_with(
+    changelog: Changelog,
+    restore: Restore,
+    monkeypatch: pytest.MonkeyPatch,
+    whole_before: bool,
+) -> None:
+    """Half an hour after that, tombstones may be gone that it has not read: however recently it was written to."""
+    chance = random.Random(new_seed())
+    if whole_before:
+        changelog.write([(0, b"0", b"1")])
+        restore.run()
+        restore.clock.ahead_s = STALE_AFTER_S - 300
+    changelog.write([(0, str(number).encode(), chance.randbytes(300_000)) for number in range(40)])
+    read, came = ChangelogReader.read, 0
+
+    def cut_off(reader: ChangelogReader, wait_s: float) -> list[Chunk]:
+        nonlocal came
+        chunks = read(reader, wait_s)
+        came += bool(chunks)
+        if came > 1:
+            raise ChangelogError("the broker is gone")
+        return chunks
+
+    with monkeypatch.context() as patch:
+        patch.setattr(changelog_module, "_WRITE_BYTES", 1)
+        patch.setattr(ChangelogReader, "read", cut_off)
+        with pytest.raises(RestoreError, match="the broker is gone"):
+            restore.run()
+    held = restore.store.changelog_offset(TABLE, 0)
+    assert held is not None and 0 < held < 40
+    assert not restore.store.stale(TABLE, 0)
+    restore.clock.ahead_s += 600
+    assert restore.store.stale(TABLE, 0) == whole_before
+    assert restore.run() == (41 if whole_before else 40 - held)
+    assert restore.state() == changelog.state
+    assert not restore.store.stale(TABLE, 0)

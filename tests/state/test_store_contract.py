@@ -98,6 +98,7 @@ def test_what_is_not_settled_is_there_all_the_same(store: Store) -> None:
     assert (store.read("a", 0, [b"y"]), store.changelog_offset("a", 0)) == ([b"2"], 9)
     assert not store.stale("a", 0)
     assert not store.stale("never", 0)
+    assert store.age_s("never", 0) == 0
 
 
 def test_the_changelog_offset_stays_where_a_write_names_none(store: Store) -> None:
