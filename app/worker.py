@@ -20,6 +20,7 @@ from app.codecs.record_batch import Fetch
 from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
+from app.engine.row_sizes import check_row_sizes
 from app.engine.source import Limits
 from app.engine.stacks import Sizes
 from app.engine.store import StateRefusedError
@@ -32,7 +33,14 @@ from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.columnar_topics import columnar
 from app.kafka.faust_assignor import Assignor
 from app.kafka.faust_consumer import FaustConsumer
-from app.kafka.topics import PartitionsChangedError, TopicError, TopicNeed, ensure_topics, needs
+from app.kafka.topics import (
+    RECORD_BYTES_MAX,
+    PartitionsChangedError,
+    TopicError,
+    TopicNeed,
+    ensure_topics,
+    needs,
+)
 from app.monitoring import metrics
 from app.monitoring.faust_worker import Worker, do_not_start
 from app.parts import Parts
@@ -129,8 +137,13 @@ class Headrace(faust.App):  # type: ignore[misc]
             )
         if any(agent.name == name for agent in self.columnar_agents):
             raise ValueError(f"two agents are named {name!r}; give one of them another name=")
-        attempts_max = self.settings.agent_attempts_max
-        runner = AgentRunner(name, cls, function, attempts_max=attempts_max)
+        runner = AgentRunner(
+            name,
+            cls,
+            function,
+            attempts_max=self.settings.agent_attempts_max,
+            event_bytes_max=self.settings.event_kb_max << 10,
+        )
         self.columnar_agents.append(runner)
         function.__agent__ = runner  # type: ignore[attr-defined] # by which app.testing knows it
 
@@ -144,6 +157,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         settings = self.settings
         self.catalogue = Catalogue(events)
         check_offset_notes(self.columnar_tables)
+        check_row_sizes(self.columnar_tables, settings.event_kb_max << 10, RECORD_BYTES_MAX)
         self.processor = Processor(
             settings.app_id,
             self.catalogue,

@@ -113,16 +113,24 @@ class Stream(Generic[AnyEvent]):
 class AgentRunner:
     """One agent: its function, and the task that runs it.
 
-    attempts_max: how often a single event is tried before it becomes a dead letter; at least 1.
+    attempts_max: how often a single event is tried before it becomes a dead letter; at least 1. event_bytes_max: of the
+    texts of one event that it emits, or of one row for a table.
     """
 
     def __init__(
-        self, name: str, cls: type[Event], function: AgentFunction, *, attempts_max: int = 3
+        self,
+        name: str,
+        cls: type[Event],
+        function: AgentFunction,
+        *,
+        attempts_max: int = 3,
+        event_bytes_max: int = 256 << 10,
     ) -> None:
         self.name = name
         self.cls = cls
         self._function = function
         self._attempts_max = attempts_max
+        self._event_bytes_max = event_bytes_max
         self._stream: Stream[Event] | None = None
         self._task: asyncio.Future[None] | None = None
 
@@ -133,7 +141,13 @@ class AgentRunner:
 
     def fresh(self) -> AgentRunner:
         """The same agent with a task of its own, for another loop."""
-        return AgentRunner(self.name, self.cls, self._function, attempts_max=self._attempts_max)
+        return AgentRunner(
+            self.name,
+            self.cls,
+            self._function,
+            attempts_max=self._attempts_max,
+            event_bytes_max=self._event_bytes_max,
+        )
 
     async def run(self, batch: Batch) -> Outcome:
         """Let the agent work on a batch; what it fails on is told, the rest goes through.
@@ -148,6 +162,8 @@ class AgentRunner:
             part.agent = self.name
             try:
                 error = await self._try(part)
+                if error is None:
+                    error = part.too_large(self._event_bytes_max)
             except _StoppedError:
                 return Outcome(stopped=True)
             except asyncio.CancelledError:

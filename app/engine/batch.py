@@ -163,6 +163,18 @@ class Batch:
         fields = fields.with_columns(times.cast(pl.Int64), causes.cast(pl.Int64))
         self.updates.append(Update(table, fields))
 
+    def too_large(self, bytes_max: int) -> EmitError | None:
+        """Why what was staged cannot be sent: an event, or a row for a table, whose texts take more bytes than this."""
+        for cls, frame in (
+            *((item.cls, item.frame) for item in self.emissions),
+            *((item.table.source, item.frame) for item in self.updates),
+        ):
+            if (size := _longest(frame, bytes_max)) > bytes_max:
+                return EmitError(
+                    f"{cls.__name__} with {size} bytes of text; at most {bytes_max} can be sent (HEADRACE_EVENT_KB_MAX)"
+                )
+        return None
+
     def part(self, start: int, length: int) -> Batch:
         """A slice of the batch, without the effects."""
         return Batch(
@@ -193,6 +205,20 @@ class Batch:
         """The events as objects of their type, in order."""
         fields = self.frame.select(self.cls.__struct_fields__)
         return msgspec.convert(fields.to_dicts(), list[self.cls])  # type: ignore[name-defined]
+
+
+def _longest(frame: pl.DataFrame, enough: int) -> int:
+    """The bytes of the texts of the row that has most, or some number up to `enough` if none has more than that."""
+    if frame.estimated_size() <= enough:
+        return 0
+    sizes = [
+        (
+            pl.col(name) if kind == pl.String else pl.struct(name).struct.json_encode()
+        ).str.len_bytes()
+        for name, kind in frame.schema.items()
+        if kind == pl.String or kind.is_nested()
+    ]
+    return int(frame.select(pl.sum_horizontal(sizes).max()).item()) if sizes else 0
 
 
 def frame_of(cls: type[Event], events: Sequence[Event]) -> pl.DataFrame:

@@ -101,10 +101,7 @@ def runs_of(heads: Mapping[bytes, bytes]) -> dict[int, tuple[Run, ...]]:
 
 
 def encode(frame: pl.DataFrame, keys: Sequence[str], bytes_max: int) -> list[bytes]:
-    """Write a frame as segments of at most `bytes_max` bytes each; keys: its key columns.
-
-    ValueError: a single row does not fit.
-    """
+    """Write a frame as segments of at most `bytes_max` bytes, or of one row that is larger; keys: its key columns."""
     frame = frame.rechunk()
     hashes = key_hashes(frame, keys)
     if frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
@@ -120,12 +117,8 @@ def _cut(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) ->
     """Segments of a frame that is in the order of its hashes."""
     if len(frame) < 2 or frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
         data = _encoded(frame, hashes)
-        if len(data) <= bytes_max:
+        if len(data) <= bytes_max or len(frame) < 2:
             return [data]
-        if len(frame) < 2:
-            raise ValueError(
-                f"one row takes {len(data)} bytes as a segment; at most {bytes_max} are allowed"
-            )
     middle = len(frame) // 2
     return [
         *_cut(frame[:middle], hashes[:middle], bytes_max),

@@ -28,8 +28,8 @@ CHANGELOG_CONFIG: Mapping[str, str] = {
     "delete.retention.ms": str(2 * STALE_AFTER_S * 1000),
 }
 """With these a changelog stays below three times its state."""
-RECORD_BYTES_MAX = 4 << 20
-"""The largest record on the dead-letter and late topics."""
+RECORD_BYTES_MAX = 16 << 20
+"""The largest record on a topic that Headrace makes: one row of a table can have many long texts."""
 
 
 ANY_TIME = {"message.timestamp.after.max.ms": str((1 << 63) - 1)}
@@ -62,21 +62,20 @@ class TopicNeed:
 
 def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[TopicNeed]:
     """All topics of an application: events first, then those that take their size from them."""
-    wanted = [TopicNeed(topic, config=ANY_TIME) for topic in catalogue.topics()]
-    # room for the reasons, in headers, beside an original of Kafka's default size limit
     roomy = {"max.message.bytes": str(RECORD_BYTES_MAX), **ANY_TIME}
+    wanted = [TopicNeed(topic, config=roomy) for topic in catalogue.topics()]
     wanted.append(TopicNeed(names.dead_letter_topic(app_id), config=roomy))
     for table in tables:
         wanted.append(TopicNeed(names.late_topic(app_id, table.name), config=roomy))
         placed = table.topic
         if not table.aligned:
             # never deleted by age: what is not yet counted must not be lost; read records are deleted by us
-            keep = {"retention.ms": "-1", "retention.bytes": "-1", **ANY_TIME}
+            keep = {"retention.ms": "-1", "retention.bytes": "-1", **roomy}
             placed = names.repartition_topic(app_id, table.name)
             # its keys stay where they are when the source gets more partitions
             wanted.append(TopicNeed(placed, table.topic, may_differ=True, config=keep))
         changelog = names.changelog_topic(app_id, table.name)
-        wanted.append(TopicNeed(changelog, placed, config={**CHANGELOG_CONFIG, **ANY_TIME}))
+        wanted.append(TopicNeed(changelog, placed, config={**CHANGELOG_CONFIG, **roomy}))
     return wanted
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.agent import AgentFunction, AgentRunner, Outcome, Stream, stop_agents
+from app.engine.batch_columns import OFFSET, TIME
 from app.engine.store import StateRefusedError
 from app.events import Event
 from tests.engine.batches import batch_of
@@ -266,3 +267,30 @@ async def test_agents_are_stopped_at_one_moment() -> None:
     assert seen(await outcome) == [2]
     assert (await at_work).stopped
     await other.stop()
+
+
+class Copied(Event, type="test.copied", topic="copied"):
+    """A text that is emitted."""
+
+    shop: str
+
+
+@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=12))
+def test_what_is_too_large_to_be_sent_is_told(sizes: list[int]) -> None:
+    """By the event that it came from, and the rest goes through; in bytes, of which some letters take two."""
+
+    async def copy(stream: Stream) -> None:
+        async for batch in stream:
+            batch.emit(Copied, batch.frame.select("shop", TIME, OFFSET))
+
+    async def run() -> None:
+        runner = AgentRunner("copy", Sale, copy, attempts_max=2, event_bytes_max=40)
+        outcome = await runner.run(batch_of([Sale(shop="é" * size) for size in sizes]))
+        sent = [len(shop) for item in outcome.emissions for shop in item.frame["shop"]]
+        assert sent == [size for size in sizes if size <= 20]
+        failed = [sizes[failure.row] for failure in outcome.failures]
+        assert failed == [size for size in sizes if size > 20]
+        assert all("at most 40 can be sent" in failure.reason for failure in outcome.failures)
+        await runner.stop()
+
+    asyncio.run(run())

@@ -7,7 +7,6 @@ import struct
 from itertools import pairwise
 
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,10 +67,17 @@ def test_a_large_frame_is_cut_below_the_limit() -> None:
     assert found.sort("text").equals(frame.sort("text"))
 
 
-def test_a_row_that_does_not_fit_is_told() -> None:
-    frame = pl.DataFrame({"text": [random.Random(1).randbytes(2000).hex()]})
-    with pytest.raises(ValueError, match=r"one row takes \d+ bytes as a segment; at most 1000"):
-        segment.encode(frame, ["text"], 1000)
+def test_a_row_that_is_larger_stands_alone() -> None:
+    noise = random.Random(1)
+    sizes = [50, 2000, 50, 3000, 50]
+    frame = pl.DataFrame({"text": [noise.randbytes(size).hex() for size in sizes]})
+    chunks = segment.encode(frame, ["text"], 1000)
+    found = [segment.decode(chunk) for chunk in chunks]
+    assert pl.concat(found).sort("text").equals(frame.sort("text"))
+    assert sum(len(chunk) > 1000 for chunk in chunks) == 2
+    assert all(
+        len(item) == 1 for item, chunk in zip(found, chunks, strict=True) if len(chunk) > 1000
+    )
 
 
 @given(windows=st.dictionaries(panes, st.sets(runs, min_size=1, max_size=4), max_size=4))

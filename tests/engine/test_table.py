@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.aggregates import count
+from app.engine.aggregates import count, latest
+from app.engine.row_sizes import check_row_sizes
 from app.engine.table import Table
+from app.engine.table_checks import TableDefinitionError
 from app.engine.windows import tumbling
 from app.events import Event
 from app.testing import Driver
-from tests.engine.sales import KEYS, table
+from tests.engine.sales import KEYS, Sale, table
 
 
 @given(texts=st.lists(st.none() | st.text(alphabet="\0a\u2028", max_size=3), unique=True))
@@ -49,3 +52,11 @@ def test_both_zeros_are_one_key() -> None:
     frame = pl.DataFrame({"price": [0.0, -0.0]})
     found = table("sales", ("price",), tumbling("1s")).key_text(frame)
     assert found.n_unique() == 1
+
+
+def test_a_row_that_no_record_could_hold_is_refused() -> None:
+    texts = {f"last_{number}": latest("region") for number in range(3)}
+    wide = Table("wide", source=Sale, by="shop", window=tumbling("1s"), columns=texts)
+    check_row_sizes([wide], 1 << 20, 4 << 20)
+    with pytest.raises(TableDefinitionError, match="'wide': a row has 4 texts of up to 1024 kB"):
+        check_row_sizes([wide], 1 << 20, (4 << 20) - 1)

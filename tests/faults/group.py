@@ -169,6 +169,7 @@ class Group(Job):
         try:
             return self.cluster.committed(self.sources[0])
         except KafkaException:
+            self.cluster.renew()
             return {}
 
     def state_of(self, item: Worker) -> Path:

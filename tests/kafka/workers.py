@@ -94,8 +94,20 @@ class Cluster:
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
         }
+        self._former: list[Consumer] = []
+        self._connect()
+
+    def _connect(self) -> None:
         self._consumer = Consumer(self._options)
         self._any_reader = Consumer({**self._options, "isolation.level": "read_uncommitted"})
+
+    def renew(self) -> None:
+        """Ask by other clients from now on: librdkafka's have been seen to hang for good after a broker's fault.
+
+        The former ones are kept, since it may take long to close them.
+        """
+        self._former += [self._consumer, self._any_reader]
+        self._connect()
 
     def partitions(self, topic: str) -> list[TopicPartition]:
         """The topic's partitions; empty when there is no such topic."""
