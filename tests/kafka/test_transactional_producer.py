@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import CoordinationType
 from confluent_kafka import KafkaError
 
 from app.codecs.record_writer import Packing, RecordColumns, UnsentBatch, write_batches
@@ -222,3 +223,31 @@ def test_the_codes_are_those_that_librdkafka_knows() -> None:
     known = [code for code in Code if hasattr(KafkaError, code.name)]
     assert len(known) > 12
     assert [getattr(KafkaError, code.name) for code in known] == known
+
+
+async def test_a_coordinator_that_is_gone_is_looked_for_anew(
+    broker: str, topic_name: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another broker may be it by then."""
+    async with opened(broker, topic_name("seeker")) as producer:
+        here = (topic_name("anything"), 0)
+        assert await producer.committed("nobody", [here]) == {}
+        gone = TransactionError("OffsetFetch", None, "the broker is gone")
+
+        async def ask(*_: object, **__: object) -> None:
+            raise gone
+
+        with monkeypatch.context() as patch:
+            patch.setattr(producer, "_ask", ask)
+            with pytest.raises(TransactionError, match="gone"):
+                await producer.committed("nobody", [here])
+        asked: list[str] = []
+        find = producer._find
+
+        async def found(kind: CoordinationType, key: str) -> int:
+            asked.append(key)
+            return await find(kind, key)
+
+        monkeypatch.setattr(producer, "_find", found)
+        assert await producer.committed("nobody", [here]) == {}
+        assert asked == ["nobody"]
