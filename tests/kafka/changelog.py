@@ -63,10 +63,11 @@ class Clock:
 
 
 def stored(store: Store) -> tuple[State, State]:
-    """What a store holds of the two partitions."""
-    found = []
-    for number in (0, 1):
-        keys = list(store.heads(TABLE, number))
-        values = store.read(TABLE, number, keys)
-        found.append(dict(zip(keys, values, strict=True)))
-    return found[0], found[1]
+    """What a store holds of the two partitions; it may be written to meanwhile."""
+    found: tuple[State, State] = {}, {}
+    for number, values in enumerate(found):
+        for key in store.heads(TABLE, number):
+            value = store.get(TABLE, number, key)
+            if value is not None:  # it can go between the two reads
+                values[key] = value
+    return found
