@@ -55,11 +55,10 @@ class Stall:
 
 @dataclass
 class _Mark:
-    """Since when (ms) a partition has stood at a position, or (waiting) at a step of its take-over."""
+    """Since when (ms) a partition has stood there: (position, None), or (None, step) of its take-over."""
 
-    at: int
+    where: tuple[int | None, int | None]
     since_ms: float
-    waiting: bool = False
 
 
 class Watchdog:
@@ -101,33 +100,22 @@ class Watchdog:
         marks, self._marks = self._marks, {}
         if not assigned:
             return None
-        for here, position in positions.items():
-            self._mark(here, marks, _Mark(position, now_ms), stands=lags.get(here, 1) > 0)
-        for here, step in (waiting or {}).items():
-            self._mark(here, marks, _Mark(step, now_ms, waiting=True), stands=True)
+        idle = {here for here in positions if lags.get(here, 1) <= 0}
+        now: dict[TopicPartition, tuple[int | None, int | None]] = {
+            here: (position, None) for here, position in positions.items()
+        }
+        now |= {here: (None, step) for here, step in (waiting or {}).items()}
+        for here, where in now.items():
+            mark = marks.get(here)
+            if mark is None or mark.where != where or here in idle:
+                mark = _Mark(where, now_ms)
+            self._marks[here] = mark
         stalled = tuple(
-            StalledPartition(
-                *here,
-                None if mark.waiting else mark.at,
-                lags.get(here),
-                int(now_ms - mark.since_ms),
-            )
+            StalledPartition(*here, mark.where[0], lags.get(here), int(now_ms - mark.since_ms))
             for here, mark in sorted(self._marks.items())
             if now_ms - mark.since_ms >= self._stall_ms_max
         )
         return Stall(stalled, last_error) if stalled else None
-
-    def _mark(
-        self,
-        here: TopicPartition,
-        before: Mapping[TopicPartition, _Mark],
-        now: _Mark,
-        *,
-        stands: bool,
-    ) -> None:
-        mark = before.get(here)
-        same = mark is not None and (mark.at, mark.waiting) == (now.at, now.waiting)
-        self._marks[here] = mark if mark is not None and same and stands else now
 
     def standing(self, for_ms: float) -> list[TopicPartition]:
         """The partitions that have stood still, with work to do, for this long (ms) or longer."""
