@@ -43,9 +43,9 @@ class Standbys:
     """A restore that never ends, in a thread of its own, of the tables of other workers' source partitions.
 
     A copy that is behind rests after each write for as long as that took, so that it takes as little from the
-    partitions of its own worker as a restore beside them. It has _WRITE_BYTES and twice _BUFFER_BYTES in memory. What it writes passes the store's
-    log by; before a copy is handed on, or given up, it is settled. One that is given up stays until it is too old
-    to be gone on with; so does what the worker has owned.
+    partitions of its own worker as a restore beside them. It has _WRITE_BYTES and twice _BUFFER_BYTES in memory.
+    What it writes passes the store's log by; before a copy is handed on, or given up, it is settled. One that is
+    given up stays until it is too old to be gone on with; so does what the worker has owned.
     on_ready: called in the event loop when copies have got to the end.
     """
 
