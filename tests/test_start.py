@@ -112,3 +112,17 @@ def test_the_help_of_rebuild_teaches() -> None:
     assert done.returncode == 0, done.stderr
     assert "Stop all workers first" in done.stdout
     assert "faust -A app rebuild revenue_per_minute --from 2024-05-31T12:00" in done.stdout
+
+
+def test_help_for_a_worker_says_what_it_is_before_what_faust_says() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "app.cli", "worker", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    ours, options = said.split("Usage:")
+    assert all(f"HEADRACE_{name}=" in ours for name in ("BROKER", "WORKER_ID"))
+    assert "--web-port" in options
