@@ -250,14 +250,23 @@ class StackUpdate:
         for level in sorted({run.level for run in runs}):
             same = self._free(pane, level)
             if len(same) >= self._sizes.fan_in:
-                self._begin(pane, min(level + 1, _LEVEL_MAX), same)
+                self._begin(pane, level + 1, same)
                 return
 
     def _begin_whole(self, pane: int, runs: Sequence[Run]) -> None:
-        top = max(run.level for run in runs)
-        self._begin(pane, min(top + 1, _LEVEL_MAX), runs)  # a name that no source has
+        """Begin to merge all: one size class above the others, or that of the largest, which was made so itself."""
+        largest = max(runs, key=lambda run: run.size)
+        others = (run.level + 1 for run in runs if run is not largest)
+        self._begin(pane, max((largest.level, *others)), runs)
 
     def _begin(self, pane: int, level: int, sources: Iterable[Run]) -> None:
+        level = min(level, _LEVEL_MAX)
+        if any(
+            run.level == level and run.sequence == self._sequence for run in self.stacks.runs[pane]
+        ):
+            level += (
+                1 if level < _LEVEL_MAX else -1
+            )  # an update adds one run to a window, so that name is free
         names = tuple((run.level, run.sequence) for run in sources)
         # only where all runs are merged is it sure that no other one continues a session that looks dead
         drops = self._dead_to is not None and len(names) == len(self.stacks.runs[pane])

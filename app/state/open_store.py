@@ -37,7 +37,7 @@ def open_store(path: Path, *, block_cache_mb: int, write_buffer_mb: int) -> Rock
 
 def _open(path: Path, block_cache_mb: int, write_buffer_mb: int) -> RocksDBStore:
     kind = path / _FORMAT_FILE
-    if not kind.exists() or kind.read_text() != FORMAT:  # as of another format without a database
+    if _text(kind) != FORMAT:  # as of another format without a database
         path.mkdir(parents=True, exist_ok=True)
         write_whole(kind, FORMAT)
     return RocksDBStore(path, block_cache_mb=block_cache_mb, write_buffer_mb=write_buffer_mb)
@@ -47,10 +47,15 @@ def _distrust(path: Path) -> str | None:
     """Why the folder must not be used; None: it may."""
     if not path.exists() or not any(path.iterdir()):
         return None
-    damage, kind = path / DAMAGED, path / _FORMAT_FILE
-    if damage.exists():
-        return f"found damaged when it was last used: {damage.read_text()}"
-    found = kind.read_text() if kind.exists() else "none"
+    damage = _text(path / DAMAGED)
+    if damage is not None:
+        return f"found damaged when it was last used: {damage}"
+    found = _text(path / _FORMAT_FILE)
     if found != FORMAT and (path / "CURRENT").exists():
-        return f"written in format {found}, and this version reads {FORMAT}"
+        return f"written in format {found!r}, and this version reads {FORMAT}"
     return None
+
+
+def _text(file: Path) -> str | None:
+    """What is in a file, damaged or not; None: there is none."""
+    return file.read_text(errors="replace") if file.exists() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -52,10 +53,13 @@ class WorkerSlot:
 
     @staticmethod
     def _identity(path: Path) -> str:
+        """The folder's name, or a new one where there is none that is whole."""
         file = path / "id"
-        if not file.exists() or not file.stat().st_size:
-            write_whole(file, f"{path.name}-{uuid.uuid4().hex[:12]}")
-        return file.read_text()
+        found = file.read_text(errors="replace") if file.exists() else ""
+        if not re.fullmatch(rf"{path.name}-[0-9a-f]{{12}}", found):
+            found = f"{path.name}-{uuid.uuid4().hex[:12]}"
+            write_whole(file, found)
+        return found
 
     def release(self) -> None:
         """Let another worker have it."""

@@ -159,6 +159,45 @@ def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:
     assert (made.level, made.sequence) not in made.sources
 
 
+def test_a_sweep_keeps_what_the_same_checkpoint_has_merged() -> None:
+    """Whatever the size class of the largest run: there is a highest one, and sweeps come again and again."""
+    item = mortal(("shop",), ttl=60)
+    layout = Layout(item, Definition.of(item, 1))
+    partial = item.partial(batch_of([Sale(shop="a", size=1)]).frame)
+    (value,) = segment.encode(layout.write(partial), item.by, 1 << 20)
+    for level in range(255):
+        before = Stacks({0: tuple(Run(level, number, (Head.of(value),)) for number in (4, 5, 6))})
+        update = StackUpdate(
+            before,
+            item,
+            layout,
+            12,
+            Sizes(segment_bytes_max=len(value)),
+            Budget(1 << 30),
+            lambda keys: [value] * len(keys),
+            dead_to=-1,
+        )
+        update.append(0, partial)
+        update.sweep()
+        assert list(update.advance(lambda _: True)) == []
+        (run,) = update.stacks.runs[0]
+        assert update.puts.keys() == set(run.keys(0))
+        assert set(update.deletes) == {key for old in before.runs[0] for key in old.keys(0)}
+
+
+def test_a_size_class_grows_with_the_size_and_not_with_the_number_of_merges() -> None:
+    item = table("sales", ("shop",), None)
+    bench = Workbench([item], sizes=Sizes(segment_bytes_max=1000, slice_bytes=2000, fan_in=4))
+    for number in range(80):
+        bench.send(0, [(number, Sale(shop=f"shop {shop}", size=number)) for shop in range(60)])
+        bench.settle()
+    (part,) = bench.worker.processor.partitions_of("sales")
+    (runs,) = part.stacks.runs.values()
+    assert max(run.level for run in runs) <= 3
+    check_live(bench, item)
+    bench.close()
+
+
 Step = tuple[Any, ...]
 events = st.lists(st.tuples(st.integers(0, 60), sales), min_size=1, max_size=4)
 steps: st.SearchStrategy[Step] = st.one_of(

@@ -48,7 +48,7 @@ DAMAGES: list[Callable[[bytes, random.Random], bytes | None]] = [flip, cut, remo
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda item: item.__name__)
-@pytest.mark.parametrize("pattern", ["*.sst", "*.blob", "*.log", "MANIFEST-*", "CURRENT"])
+@pytest.mark.parametrize("pattern", ["*.sst", "*.blob", "*.log", "MANIFEST-*", "CURRENT", "FORMAT"])
 def test_damage_is_told_and_never_a_wrong_answer(
     tmp_path: Path, pattern: str, damage: Callable[[bytes, random.Random], bytes | None]
 ) -> None:

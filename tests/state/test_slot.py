@@ -28,11 +28,12 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
     assert WorkerSlot.take(tmp_path, "mine").id == "mine"
 
 
-def test_a_name_that_was_not_written_to_its_end_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"", b"worker-0-0123456789a", b"worker-0-0123456789a\xe2"])
+def test_a_name_that_is_not_whole_is_made_anew(tmp_path: Path, damaged: bytes) -> None:
     """As by a disk that was full: two workers without a name would take each other for themselves."""
     path = tmp_path / "worker-0"
     path.mkdir()
-    (path / "id").write_text("")
+    (path / "id").write_bytes(damaged)
     slot = WorkerSlot.take(tmp_path)
     assert slot.id.startswith("worker-0-")
     assert (path / "id").read_text() == slot.id
