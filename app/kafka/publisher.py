@@ -305,7 +305,8 @@ class Publisher:
         while True:
             try:
                 self.open()  # its state is in doubt: a new one fences it, and ends its transaction
-                found = self.committed(checkpoint.positions)
+                # what another worker may have committed is not what this one knows of
+                found = self._fetch(checkpoint.positions)
                 break
             except TransactionError as error:
                 log.warning("checkpoint.outcome_unknown", error=str(error))

@@ -102,6 +102,29 @@ async def test_no_more_of_a_window_is_read_than_is_wanted() -> None:
     await asyncio.to_thread(bench.close)
 
 
+async def test_a_key_is_looked_for_in_few_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those whose range and filter may hold it; one more by a false hit now and then."""
+    table = Table("lifetime", source=Sale, by="shop", columns=COLUMNS)
+    bench = await asyncio.to_thread(Workbench, [table], 1)
+    with segments_of(rows_max=10):
+        sales = [(0, Sale(shop=f"shop {number}", size=number)) for number in range(1000)]
+        await asyncio.to_thread(bench.send, 0, sales)
+        await asyncio.to_thread(bench.settle)
+    loaded: list[bytes] = []
+    read = bench.worker.store.read
+
+    def counted(name: str, partition: int, keys: list[bytes]) -> list[bytes]:
+        loaded.extend(keys)
+        return read(name, partition, keys)
+
+    monkeypatch.setattr(bench.worker.store, "read", counted)
+    (part,) = bench.worker.processor.partitions_of(table.name)
+    assert part.stacks.segments() >= 100
+    assert (await table.get("shop 17"))["size"].to_list() == [17]
+    assert 1 <= len(loaded) <= 5
+    await asyncio.to_thread(bench.close)
+
+
 async def test_keys_that_are_asked_for_together_are_read_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

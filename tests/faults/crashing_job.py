@@ -1,6 +1,7 @@
 """The test application, which dies by SIGKILL at the step of a checkpoint that the file TEST_FUSE names.
 
-Or its commit is held up, as by a network: it arrives when the worker has long given it up and gone on.
+Or its commit is held up, as by a network: it arrives when the worker has long given it up and gone on. Or the broker is
+killed that has the commit.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from app.engine.processor import Processor
+from app.kafka.broker_folder import Folder
 from app.kafka.transaction_error import TransactionError
 from app.kafka.transactional_producer import TransactionalProducer
 from app.state.rocksdb_store import RocksDBStore
-from tests.faults.fuse import LATE_COMMIT
+from tests.faults.fuse import BROKER_KILLED, LATE_COMMIT
 from tests.kafka.job import app
 
 __all__ = ["app"]
@@ -78,8 +80,17 @@ class _Dying(TransactionalProducer):
             asyncio.get_running_loop().create_task(_commit(self))
             await asyncio.sleep(random.uniform(0, _ANSWER_MS_MAX) / 1000)
             os.kill(os.getpid(), signal.SIGKILL)
+        if _armed(BROKER_KILLED):
+            delay_s = random.uniform(0, _ANSWER_MS_MAX) / 1000
+            asyncio.get_running_loop().call_later(delay_s, _kill_broker)
         await _commit(self)
         _die_at("committed")
+
+
+def _kill_broker() -> None:
+    state = Folder(Path(os.environ["TEST_BROKER"])).read_state()
+    assert state is not None and state.jvm is not None
+    state.jvm.signal(signal.SIGKILL)
 
 
 async def _commit_late(producer: TransactionalProducer) -> None:

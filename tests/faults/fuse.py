@@ -16,6 +16,8 @@ STEPS = (
 )
 """At which the worker dies."""
 LATE_COMMIT = "commit late"
+BROKER_KILLED = "commit sent, broker killed"
+"""By the worker: the broker of the folder that TEST_BROKER names."""
 
 
 class Fuse:

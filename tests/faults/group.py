@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import signal
+import socket
 import threading
 import time
 from collections import Counter, defaultdict
@@ -13,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import requests
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka.running_job import Job
+from tests.kafka.running_job import Job, model_sums, sums
 from tests.kafka.sales import Sales
 from tests.kafka.source_log import SourceLog
 from tests.kafka.workers import Worker
@@ -47,6 +50,8 @@ class Group(Job):
             "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
             "HEADRACE_HEARTBEAT_INTERVAL_MS": "500",
             "HEADRACE_TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
+            "HEADRACE_WEB_ENABLED": "true",
+            "HEADRACE_WEB_HOST": "127.0.0.1",
             # the writers need a while to come back from an outage: until then no partition is idle
             "HEADRACE_IDLE_PARTITION_MS": "60000",
             **settings,
@@ -57,7 +62,11 @@ class Group(Job):
         self._log_starts: dict[Worker, int] = {}
 
     def _worker(self, number: int, folder: Path) -> Worker:
-        environment = {**self.environment, "HEADRACE_WORKER_ID": f"w{number}"}
+        environment = {
+            **self.environment,
+            "HEADRACE_WORKER_ID": f"w{number}",
+            "HEADRACE_WEB_PORT": str(free_port()),
+        }
         return Worker(self._module, environment, folder / f"worker-{number}.log")
 
     def elsewhere(self, item: Worker) -> Worker:
@@ -75,8 +84,15 @@ class Group(Job):
         """Start these workers, or all; from now on one that ends by itself fails the test."""
         for item in workers or self.workers:
             self._log_starts[item] = self.log_size(item)
+            if self._apart:
+                item.environment["HEADRACE_WEB_ENABLED"] = "false"
             item.start()
             self._wanted.add(item)
+
+    @property
+    def _apart(self) -> bool:
+        """Whether they are on hosts of their own, which reach the broker and not each other."""
+        return any(item.prefix for item in self.workers)
 
     def kill(self, item: Worker) -> None:
         """SIGKILL."""
@@ -250,8 +266,10 @@ class Group(Job):
         sales.flush()
         sales.close_windows(PARTITIONS)
         self.cluster.wait_for_lag_zero(self.sources, self, _PATIENCE_S)
+        served = [] if self._apart else [self._served(item) for item in self._wanted]
         self.stop()
         log = self.check(dead=dead, in_order=written_once)
+        assert all(found == model_sums(log) for found in served)
         self._check_order(log)
         found = Counter(sale["sequence"] for sale in log.sales)
         if written_once:
@@ -259,6 +277,21 @@ class Group(Job):
         else:
             assert found.keys() == sales.amounts.keys(), "the broker has lost what it had taken"
         return log
+
+    def _served(self, item: Worker) -> dict[object, object]:
+        """What a worker answers for the whole group, once no part of it is missing."""
+        port = item.environment["HEADRACE_WEB_PORT"]
+        address = f"http://127.0.0.1:{port}/api/tables/user_sums/windows/newest?limit=500"
+        answer: dict[str, Any] = {}
+
+        def whole() -> bool:
+            with suppress(requests.ConnectionError, ValueError):
+                answer.update(requests.get(address, timeout=60).json())
+            return bool(answer.get("whole"))
+
+        self.wait(whole, _PATIENCE_S, "a worker does not answer for all partitions")
+        assert answer["total"] == len(answer["rows"])
+        return sums(answer["rows"])
 
     def _check_order(self, log: SourceLog) -> None:
         """What is passed on of each user is in the order of the source, and all of it."""
@@ -336,6 +369,14 @@ def load(
         stop.set()
         thread.join()
         assert not failures, failures
+
+
+def free_port() -> int:
+    """A port that no connection is given by chance, while the worker that has it does not run."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(10_000, 20_000)))
+            return int(probe.getsockname()[1])
 
 
 def _sequences_by_user(sales: Iterable[dict[str, Any]]) -> dict[str, list[int]]:

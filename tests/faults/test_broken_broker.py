@@ -13,6 +13,7 @@ import pytest
 
 from app.kafka.broker import Broker
 from tests.faults import broken_broker
+from tests.faults.fuse import BROKER_KILLED, Fuse
 from tests.faults.group import PARTITIONS, load, running_group
 from tests.own_broker import own_broker
 from tests.seeds import new_seed
@@ -38,14 +39,21 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def test_killed_five_times(own: Broker, tmp_path: Path) -> None:
     """While checkpoints are being committed, and while there is nothing to do."""
     chance = random.Random(seed := new_seed())
-    kills = 5
-    with running_group(own.bootstrap_servers, tmp_path, 2) as group:
+    kills, fuse = 5, Fuse(tmp_path / "fuse")
+    settings = {**fuse.environment, "TEST_BROKER": str(own._folder.path)}
+    job = "tests.faults.crashing_job"
+    with running_group(own.bootstrap_servers, tmp_path, 2, module=job, **settings) as group:
         with load(group, seed) as sales:
             for _ in range(kills):
                 group.wait_for_progress(group, 240)
-                time.sleep(chance.uniform(0, 0.4))  # the moment is what is random
-                broken_broker.kill(own)
+                former = own.pid
+                fuse.light(BROKER_KILLED)
+                broken_broker.wait_until_back(own, former)
             group.wait_for_all()
+        lines = [line for item in group.workers for line in item.log_path.open()]
+        assert any("checkpoint.failed" in line and '"EndTxn' in line for line in lines), (
+            "no commit was under way when the broker died"
+        )
         sales.flush()
         group.cluster.wait_for_lag_zero(group.sources, group, 240)
         for _ in range(kills):

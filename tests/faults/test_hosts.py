@@ -11,6 +11,7 @@ from tests.faults.network import lan
 from tests.faults.reachable_broker import reachable_broker
 from tests.kafka.running_job import Job, writing
 from tests.kafka.test_reads import Group, check_model, check_while_writing
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
@@ -29,7 +30,7 @@ def test_three_hosts(tmp_path: Path) -> None:
             item.prefix = network.prefix(number)
             item.environment["HEADRACE_DATA_DIR"] = str(tmp_path / f"host-{number}")
         group.start(stack)
-        sales = job.first_sales(group.workers[0], seed=9)
+        sales = job.first_sales(group.workers[0], new_seed())
         group.until_whole((0, 1, 2))
         sales.write(3_000)
         sales.flush()

@@ -7,9 +7,10 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 from confluent_kafka import KafkaException
@@ -107,7 +108,7 @@ class Job:
         )
         assert users == model.users
         self.check_countries(log)
-        self._check_sums(log)
+        self._check_state(log, model)
         return log
 
     def check_countries(self, log: SourceLog) -> None:
@@ -120,15 +121,21 @@ class Job:
         )
         assert countries == Model(log.on_time).countries
 
-    def _check_sums(self, log: SourceLog) -> None:
-        """The table without windows, restored from its changelog; each RocksDB holds what the changelogs do."""
+    def _check_state(self, log: SourceLog, model: Model) -> None:
+        """The tables, restored from their changelogs; each RocksDB holds what the changelogs do."""
         folders = sorted(self.data_dir.parent.glob("data*/state/*/*/rocksdb"))
-        sums = table_rows(self.environment, folders)["user_sums"]
-        expected: dict[object, list[int]] = {}
-        for sale in log.sales:
-            expected.setdefault(sale["user"], []).append(sale["amount"])
-        found = only_once([(row["user"], (row["sales"], row["amount"])) for row in sums])
-        assert found == {user: (len(item), sum(item)) for user, item in expected.items()}
+        rows = table_rows(self.environment, folders)
+        assert sums(rows["user_sums"]) == model_sums(log)
+        users = [
+            ((row["user"], row["window_start"]), (row["sales"], row["amount"], row["largest"]))
+            for row in rows["user_totals"]
+        ]
+        assert only_once(users) == model.kept(model.all_users)
+        countries = [
+            ((row["country"], row["window_start"]), (row["sales"], row["amount"]))
+            for row in rows["country_totals"]
+        ]
+        assert only_once(countries) == model.kept(model.all_countries)
 
     def _late_topic(self, table: str) -> str:
         return names.late_topic(self.app_id, table)
@@ -157,6 +164,19 @@ class Job:
         sales.close_windows(PARTITIONS)
         self.cluster.wait_for_lag_zero(self.sources, item)
         assert item.stop(60) == 0, item.log_tail()
+
+
+def sums(rows: Iterable[dict[str, Any]]) -> dict[object, object]:
+    """What the table without windows has of each user: sales and amount."""
+    return only_once([(row["user"], (row["sales"], row["amount"])) for row in rows])
+
+
+def model_sums(log: SourceLog) -> dict[object, object]:
+    """What it must have."""
+    amounts: dict[object, list[int]] = {}
+    for sale in log.sales:
+        amounts.setdefault(sale["user"], []).append(sale["amount"])
+    return {user: (len(item), sum(item)) for user, item in amounts.items()}
 
 
 def _sale(row: dict[str, object]) -> tuple[object, object]:

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import orjson
@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 USERS, COUNTRIES = 200, ("DE", "FR", "IT", "PL", "SE")
 START_MS = 1_790_000_000_000
-SIZE_MS, GRACE_MS = 5_000, 1_000
+SIZE_MS, GRACE_MS, KEEP_MS = 5_000, 1_000, 50_000
 """Of the test application's windows."""
 CLOSER = "XX"
 """The country of the sales that come later and let all windows close."""
@@ -136,10 +136,12 @@ class Sales:
             ]
         )
 
-    def close_windows(self, partitions: int) -> None:
-        """One sale an hour later in each partition: all earlier windows can close."""
-        later = self.now + 3_600_000
-        for partition in range(partitions):
+    def close_windows(
+        self, partitions: int, later_ms: int = 20_000, *, silent: Collection[int] = ()
+    ) -> None:
+        """One sale so much later in each partition, but the silent ones: all earlier windows can close."""
+        later = self.now + later_ms
+        for partition in set(range(partitions)) - set(silent):
             self._one(f"closer-{partition}", CLOSER, 0, later, partition=partition)
         self.flush()
 
@@ -166,13 +168,28 @@ class Model:
     def __init__(self, sales: Iterable[dict[str, Any]]) -> None:
         users: dict[tuple[str, int], list[int]] = defaultdict(list)
         countries: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._open: set[int] = set()
+        self._now = 0
         for sale in sales:
             window = sale["at"] // SIZE_MS * SIZE_MS
-            if sale["country"] != CLOSER:
-                users[(sale["user"], window)].append(sale["amount"])
-                countries[(sale["country"], window)].append(sale["amount"])
-        self.users = {key: (len(item), sum(item), max(item)) for key, item in users.items()}
-        self.countries = {key: (len(item), sum(item)) for key, item in countries.items()}
+            self._now = max(self._now, sale["at"])
+            if sale["country"] == CLOSER:
+                self._open.add(window)
+            users[(sale["user"], window)].append(sale["amount"])
+            countries[(sale["country"], window)].append(sale["amount"])
+        self.all_users = {key: (len(item), sum(item), max(item)) for key, item in users.items()}
+        self.all_countries = {key: (len(item), sum(item)) for key, item in countries.items()}
+        self.users = self.closed(self.all_users)
+        self.countries = self.closed(self.all_countries)
+
+    def closed(self, windows: dict[tuple[str, int], Any]) -> dict[tuple[str, int], Any]:
+        """Those that are emitted: the closing sales have windows of their own."""
+        return {key: item for key, item in windows.items() if key[1] not in self._open}
+
+    def kept(self, windows: dict[tuple[str, int], Any]) -> dict[tuple[str, int], Any]:
+        """Those that can be read after the closing sales: the open ones, and what has closed lately."""
+        oldest = self._now - SIZE_MS - GRACE_MS - KEEP_MS
+        return {key: item for key, item in windows.items() if key[1] > oldest}
 
 
 def only_once(pairs: list[tuple[object, object]]) -> dict[object, object]:

@@ -215,32 +215,52 @@ def test_doubt_outranks_a_refusal_and_a_bug_outranks_both() -> None:
     assert worst([refusal]) is refusal
 
 
-async def test_what_somebody_else_has_committed_is_noticed(
-    broker: str, scene: Scene, epochs: bool
-) -> None:
-    here, check = [(scene.source, 0)], scene.publisher.check_unchanged
-    other = Publisher(
+@asynccontextmanager
+async def another(broker: str, scene: Scene) -> AsyncIterator[Publisher]:
+    """A publisher of the same application, under another transactional id."""
+    made = Publisher(
         broker,
         app_id=scene.app,
         transactional_id=f"{scene.app}-other",
         transaction_timeout_ms=20_000,
     )
     try:
-        async with member(broker, scene):
-            await asyncio.to_thread(scene.publisher.committed, here)
-            await asyncio.to_thread(check, here, scene.membership)
-            await scene.publish(b"mine")
-            await asyncio.to_thread(check, here, scene.membership)
-            again = Checkpoint({here[0]: 1})  # of the same offset: only its name tells
-            await asyncio.to_thread(other.publish, again, scene.membership)
-            with pytest.raises(ChangedHandsError):
-                await asyncio.to_thread(check, here, scene.membership)
-            former = replace(scene.membership, generation=scene.membership.generation - 1)
-            nobody = replace(scene.membership, member="nobody")
-            for expelled in (former, nobody):  # it is others' by right
-                with pytest.raises(ExpelledError):
-                    await asyncio.to_thread(check, here, expelled)
-            with pytest.raises(ChangedHandsError):
-                await asyncio.to_thread(check, here, scene.membership)
+        yield made
     finally:
-        await asyncio.to_thread(other.close)
+        await asyncio.to_thread(made.close)
+
+
+async def test_what_somebody_else_has_committed_is_noticed(
+    broker: str, scene: Scene, epochs: bool
+) -> None:
+    here, check = [(scene.source, 0)], scene.publisher.check_unchanged
+    async with another(broker, scene) as other, member(broker, scene):
+        await asyncio.to_thread(scene.publisher.committed, here)
+        await asyncio.to_thread(check, here, scene.membership)
+        await scene.publish(b"mine")
+        await asyncio.to_thread(check, here, scene.membership)
+        again = Checkpoint({here[0]: 1})  # of the same offset: only its name tells
+        await asyncio.to_thread(other.publish, again, scene.membership)
+        with pytest.raises(ChangedHandsError):
+            await asyncio.to_thread(check, here, scene.membership)
+        former = replace(scene.membership, generation=scene.membership.generation - 1)
+        nobody = replace(scene.membership, member="nobody")
+        for expelled in (former, nobody):  # it is others' by right
+            with pytest.raises(ExpelledError):
+                await asyncio.to_thread(check, here, expelled)
+        with pytest.raises(ChangedHandsError):
+            await asyncio.to_thread(check, here, scene.membership)
+
+
+async def test_what_somebody_else_has_committed_is_noticed_after_a_doubtful_commit_too(
+    broker: str, scene: Scene, epochs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = [(scene.source, 0)]
+    async with another(broker, scene) as other, member(broker, scene):
+        await scene.publish(b"mine")
+        await asyncio.to_thread(other.publish, Checkpoint({here[0]: 7}), scene.membership)
+        failing(monkeypatch, "commit", None, after=False)
+        with pytest.raises(AbortedError):
+            await scene.publish(b"lost")
+        with pytest.raises(ChangedHandsError):
+            await asyncio.to_thread(scene.publisher.check_unchanged, here, scene.membership)

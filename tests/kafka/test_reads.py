@@ -151,7 +151,7 @@ def test_three_workers_answer_for_each_other(group: Group, full_faults: bool) ->
         sales.flush()
         check_model(group, (0, 1, 2))
 
-    sales.close_windows(PARTITIONS)  # an hour later: a sale of 0 in each partition
+    sales.close_windows(PARTITIONS, 3_600_000)  # a sale of 0 in each partition
     check_model_of_recent(group, (0, 1, 2))
 
 

@@ -133,6 +133,13 @@ class Cluster:
         answers = reader.committed(partitions, 30)
         return {answer.partition: max(answer.offset, 0) for answer in answers}
 
+    def starts(self, topic: str) -> dict[int, int]:
+        """The first offset of each partition that is still there."""
+        return {
+            tp.partition: self._any_reader.get_watermark_offsets(tp, timeout=30)[0]
+            for tp in self.partitions(topic)
+        }
+
     def ends(self, topic: str) -> dict[int, int]:
         """The next offset of each partition.
 
