@@ -46,7 +46,7 @@ def test_memory_under_poison(broker: str, tmp_path: Path, full_faults: bool) -> 
         sales.flush()
         group.cluster.wait_for_lag_zero(group.sources, group, 180)
         course.append(_resident_mb(item))
-        print(f"resident memory before {course[0]} MB, after {course[-1]} MB")  # noqa: T201
+        print(f"resident memory before {course[0]} MB, then {course[1:]}")  # noqa: T201
         group.wait(
             lambda: _resident_mb(item) - course[0] < GROWTH_MB_MAX,
             TRIMMED_S_MAX,
