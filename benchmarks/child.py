@@ -28,12 +28,17 @@ class ChildError(RuntimeError):
 class Child:
     """A Python process in a process group of its own; ends with the `with` block.
 
-    arguments: what follows `python`. Standard output is JSON lines (see `meter.report`); other
-    lines and standard error go to `log_path`.
+    arguments: what follows `python`. root: the checkout that it runs. Standard output is JSON lines (see
+    `meter.report`); other lines and standard error go to `log_path`.
     """
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], log_path: Path
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log_path: Path,
+        *,
+        root: Path = ROOT,
     ) -> None:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self.name = log_path.stem
@@ -43,7 +48,7 @@ class Child:
         self._reports: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=ROOT,
+            cwd=root,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +17,17 @@ Measurement = Callable[[Workbench], dict[str, Any]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--scale`: how large the benchmarks are."""
+    """`--scale`: how large the benchmarks are. `--against`: the files of another revision."""
     parser.addoption("--scale", choices=sorted(SCALES), default="full", help="size of the runs")
+    parser.addoption("--against", type=Path, help="folder with the files of another revision")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """As many rounds of each benchmark as its scale says."""
     if "measure" in metafunc.fixturenames:
-        rounds = SCALES[metafunc.config.getoption("scale")].rounds
+        rounds = dict(SCALES[metafunc.config.getoption("scale")].rounds)
+        if metafunc.config.getoption("against"):
+            rounds["main_job_former"] = rounds["main_job"]
         numbers = range(1, rounds[_name(metafunc.function)] + 1)
         metafunc.parametrize("round_number", numbers, indirect=True)
 
@@ -45,6 +49,12 @@ def _name(function: Callable[..., object]) -> str:
 def round_number(request: pytest.FixtureRequest) -> int:
     """From 1."""
     return int(request.param)
+
+
+@pytest.fixture
+def against(request: pytest.FixtureRequest) -> Path:
+    """The folder of the other revision."""
+    return Path(request.config.getoption("against"))
 
 
 @pytest.fixture(scope="session")

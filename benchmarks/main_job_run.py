@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from benchmarks.check import differences, emitted
-from benchmarks.child import Child, ChildError
+from benchmarks.child import ROOT, Child, ChildError
 from benchmarks.events import Workload
 from benchmarks.scrape import free_port, scrape
 from benchmarks.stall import Stall
@@ -27,25 +28,30 @@ def run_main_job(bench: Workbench) -> dict[str, Any]:
     return _run(bench, bench.workload, "main job")
 
 
+def run_former_main_job(bench: Workbench, root: Path) -> dict[str, Any]:
+    """The same by another revision, whose files are below `root`."""
+    return _run(bench, bench.workload, "former main job", root)
+
+
 def run_high_cardinality(bench: Workbench) -> dict[str, Any]:
     """The same with many keys."""
     scale = bench.scale
     return _run(bench, Workload(scale.main_job_events, scale.many_keys), "high cardinality")
 
 
-def _run(bench: Workbench, workload: Workload, label: str) -> dict[str, Any]:
+def _run(bench: Workbench, workload: Workload, label: str, root: Path = ROOT) -> dict[str, Any]:
     """One run over the whole topic.
 
     The time begins when the worker has its first fetch, by its own report (CLOCK_MONOTONIC, which
     processes share), and ends when the group's committed offsets are seen at the end of every
     partition; they are asked for from outside every SAMPLE_INTERVAL_S.
     """
-    bench.compile_kernels()
+    bench.compile_kernels(root)
     topic = bench.events_topic(workload)
     answer = workload.totals()  # before the worker starts: it needs both cores
     port = free_port()
     settings = {"BENCH_TOPIC": topic, "HEADRACE_WEB_PORT": str(port)}
-    with bench.child(label.replace(" ", "-"), WORKER, **settings) as worker:
+    with bench.child(label.replace(" ", "-"), WORKER, root=root, **settings) as worker:
         group = worker.environment["HEADRACE_APP_ID"]
         facts = {**measured(bench, worker, topic, group, label), **scrape(port)}
     derived = f"{group}.totals"

@@ -100,13 +100,18 @@ def _figure(name: str, values: Sequence[float]) -> float:
 
 
 def _add_ratios(results: dict[str, Any]) -> None:
-    """How many times as fast as each peer; of rounds that alternated in this very run."""
+    """How many times as fast as each peer, and as before; of rounds that alternated in this very run."""
     if "main_job" not in results:
         return
     for peer in ("stock_faust", "quix"):
         if peer in results:
             ratio = results["main_job"]["events_per_second"] / results[peer]["events_per_second"]
             results["main_job"][f"times_{peer}"] = ratio
+    if "main_job_former" in results:
+        now, before = (
+            results[name]["events_per_second"] for name in ("main_job", "main_job_former")
+        )
+        results["main_job"]["times_former"] = now / before
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,8 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: children are ended
     targets = load_targets()
     with tempfile.TemporaryDirectory() as folder:
-        storage_path = Path(folder) / "storage.json"
-        status = _measure(options, storage_path)
+        storage_path, former = Path(folder) / "storage.json", None
+        if options.against:
+            former = Path(folder) / "former"
+            if reason := checked_out(options.against, former):
+                sys.stderr.write(
+                    f"headrace: there is no revision {options.against!r} here: {reason}\n"
+                )
+                return 2
+        status = _measure(options, storage_path, former)
         if status in _ENDED_EARLY:
             return INTERRUPTED
         if not storage_path.exists() or not storage_path.stat().st_size:
@@ -59,6 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = _write(results, verdicts, options.output, name)
     _show(results, verdicts, path)
     return exit_code(results, verdicts, options, failed=status != pytest.ExitCode.OK)
+
+
+def checked_out(revision: str, folder: Path) -> str:
+    """Put the files of a revision of this checkout into a new folder; why that cannot be, or nothing."""
+    folder.mkdir()
+    archive = folder.with_suffix(".tar")
+    command = ["git", "archive", f"--output={archive}", revision]
+    try:
+        made = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    if made.returncode:
+        return made.stderr.strip()
+    with tarfile.open(archive) as files:
+        files.extractall(folder, filter="data")
+    return ""
 
 
 def exit_code(
@@ -86,14 +111,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--quick", action="store_const", const="quick", dest="scale", help="2 M events, 3 minutes"
     )
     scale.add_argument("--scale", choices=list(SCALES), help="size of the runs (default: full)")
-    parser.add_argument("--only", choices=list(SCALES["full"].rounds), help="one benchmark alone")
+    names = [name for name, rounds in SCALES["full"].rounds.items() if rounds]
+    parser.add_argument("--only", choices=names, help="one benchmark alone")
+    parser.add_argument(
+        "--against",
+        metavar="REVISION",
+        help="the main job in turn with that of another git revision, such as HEAD~20",
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.set_defaults(scale="full")
     return parser.parse_args(arguments)
 
 
-def _measure(options: argparse.Namespace, storage_path: Path) -> int:
+def _measure(options: argparse.Namespace, storage_path: Path, former: Path | None) -> int:
     """Have pytest run the benchmarks; its exit code."""
+    against = [f"--against={former}"] if former else []
     chosen = ["-k", f"test_{options.only}"] if options.only else []
     quiet = ["-q", "-s", "--no-header", "-rN", "--tb=short", "-p", "no:cacheprovider"]
     storage = ["--benchmark-quiet", f"--benchmark-json={storage_path}"]
@@ -106,6 +138,7 @@ def _measure(options: argparse.Namespace, storage_path: Path) -> int:
             *quiet,
             *storage,
             *chosen,
+            *against,
         ],
         plugins=[Quiet()],
     )

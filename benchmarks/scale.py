@@ -12,6 +12,7 @@ class Scale:
     read_while_rate: events a second that come while keys are read, half of what the main job must do; they
     begin before the reads do, and end after them, by read_lead_seconds in all.
 
+    main_job_former is measured as often as the main job if there is a revision to compare with (`--against`).
     Rounds alternate (main job, peers, main job, ...), so that a ratio compares the same minutes of
     the machine.
     """
@@ -57,6 +58,7 @@ SCALES = {
         read_lead_seconds=10,
         rounds={
             "main_job": 3,
+            "main_job_former": 0,
             "stock_faust": 2,
             "quix": 2,
             "latency": 3,
@@ -88,6 +90,7 @@ SCALES = {
         read_lead_seconds=10,
         rounds={
             "main_job": 2,
+            "main_job_former": 0,
             "stock_faust": 1,
             "quix": 1,
             "latency": 1,
@@ -119,6 +122,7 @@ SCALES = {
         read_lead_seconds=3,
         rounds={
             "main_job": 1,
+            "main_job_former": 0,
             "stock_faust": 1,
             "quix": 1,
             "latency": 1,

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.settings import load_settings
-from benchmarks.child import Child
+from benchmarks.child import ROOT, Child
 from benchmarks.events import Workload
 from benchmarks.scale import Scale
 from benchmarks.topics import Topics
@@ -42,9 +42,11 @@ class Workbench:
     keep_folder: bool = False
     _counts: dict[str, int] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
-    _compiled: bool = False
+    _compiled: set[Path] = field(default_factory=set)
 
-    def child(self, name: str, arguments: Sequence[str], **environment: str) -> Child:
+    def child(
+        self, name: str, arguments: Sequence[str], *, root: Path = ROOT, **environment: str
+    ) -> Child:
         """Start a Python process that finds the broker and its own data folder."""
         number = self._counts[name] = self._counts.get(name, 0) + 1
         label = f"{name}-{number}"
@@ -55,7 +57,7 @@ class Workbench:
             "POLARS_MAX_THREADS": "1",
         }
         log_path = self.folder / f"{label}.log"
-        return Child(arguments, {**settings, **environment}, log_path)
+        return Child(arguments, {**settings, **environment}, log_path, root=root)
 
     @contextmanager
     def step(self, label: str, total: float) -> Iterator[Step]:
@@ -66,13 +68,14 @@ class Workbench:
         finally:
             self.progress.stop_task(task)
 
-    def compile_kernels(self) -> None:
+    def compile_kernels(self, root: Path = ROOT) -> None:
         """Fill numba's cache, which a fresh checkout lacks: that is installation, not the job."""
-        if not self._compiled:
-            with self.step("compile", 1) as step, self.child("compile", ["-c", _COMPILE]) as child:
+        if root not in self._compiled:
+            compiling = self.child("compile", ["-c", _COMPILE], root=root)
+            with self.step("compile", 1) as step, compiling as child:
                 list(child.reports(COMPILE_SILENCE_S_MAX))
                 step.advance(1)
-            self._compiled = True
+            self._compiled.add(root)
 
     def tidy(self) -> None:
         """Delete the topics that child processes made: the broker would compact them beside the next measurement."""

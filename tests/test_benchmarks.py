@@ -269,6 +269,7 @@ def test_the_targets_name_figures_that_exist() -> None:
         "main_job.peak_memory_mb": 700,
         "main_job.times_stock_faust": 300,
         "main_job.times_quix": 35,
+        "main_job.times_former": 0.97,
         "latency.p99_ms": 250,
         "high_cardinality.events_per_second": 800_000,
         "high_cardinality.peak_memory_mb": 1_000,
@@ -282,9 +283,9 @@ def test_the_targets_name_figures_that_exist() -> None:
         "failover.takeover_s": 3,
         "failover.stayed_stood_still_s": 2,
     }
-    assert all(verdict.met for verdict in verdicts[:5])
+    assert [verdict.met for verdict in verdicts][:6] == [True, True, True, True, None, True]
     slow = targets.judge(targets.load_targets(), results.summarise(_storage(1_000.0), "quick"))
-    assert [verdict.met for verdict in slow][:5] == [False, True, False, False, True]
+    assert [verdict.met for verdict in slow][:6] == [False, True, False, False, None, True]
     assert all(verdict.met is None for verdict in targets.judge(targets.load_targets(), {}))
 
 
@@ -358,15 +359,33 @@ def test_the_exit_code(
 def test_every_scale_knows_every_benchmark() -> None:
     for name, scale in SCALES.items():
         assert list(scale.rounds) == list(SCALES["full"].rounds)
-        assert min(scale.rounds.values()) >= (0 if name == "quick" else 1)
+        measured = {
+            here: rounds for here, rounds in scale.rounds.items() if here != "main_job_former"
+        }
+        assert min(measured.values()) >= (0 if name == "quick" else 1)
+
+
+def test_a_revision_that_is_not_there_is_told(tmp_path: Path) -> None:
+    assert runner.checked_out("no-such-revision", tmp_path / "former")
 
 
 @pytest.mark.kafka
 def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
     # pytest-benchmark measures nothing for a worker of pytest-xdist
     outside = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    with_git = not runner.checked_out("HEAD", tmp_path / "head")  # an unpacked archive has none
+    against = ["--against", "HEAD"] if with_git else []
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--output", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "--scale",
+            "tiny",
+            "--output",
+            str(tmp_path),
+            *against,
+        ],
         cwd=ROOT,
         env={**outside, "HEADRACE_BROKER": broker, "HEADRACE_DATA_DIR": str(tmp_path / "data")},
         capture_output=True,
@@ -380,5 +399,6 @@ def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
     assert found["latency"]["p99_ms"] > 0
     for name in ("main_job", "stock_faust", "quix"):
         assert found[name]["events_per_second"] > 0
+    assert ("times_former" in found["main_job"]) == with_git
     assert (tmp_path / "report.html").read_text().count("<svg") == 4
     assert list((tmp_path / "data" / "bench").iterdir()) == []
