@@ -68,7 +68,7 @@ def test_costs_of_a_rebalance(
                 before = group.assignment()
                 with _watch(broker, group) as watched:
                     group.start(third)
-                    group.wait_until_ready(third)
+                    group.wait_for_shares(PARTITIONS // len(group.workers))
                     group.wait_for_all()
                 after = group.assignment()
                 staying = {n for name in before for n in before[name] & after[name]}
