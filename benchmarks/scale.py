@@ -54,7 +54,7 @@ SCALES = {
         latency_seconds=30,
         latency_warm_up_seconds=5,
         reads_per_second=5_000,
-        read_while_rate=600_000,
+        read_while_rate=1_000_000,
         read_lead_seconds=10,
         rounds={
             "main_job": 3,
@@ -86,7 +86,7 @@ SCALES = {
         latency_seconds=10,
         latency_warm_up_seconds=5,
         reads_per_second=5_000,
-        read_while_rate=600_000,
+        read_while_rate=1_000_000,
         read_lead_seconds=10,
         rounds={
             "main_job": 2,
