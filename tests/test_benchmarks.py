@@ -369,6 +369,16 @@ def test_a_revision_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert runner.checked_out("no-such-revision", tmp_path / "former")
 
 
+@pytest.mark.parametrize(("against", "times"), [([], 0), (["--against=."], 1)])
+def test_the_former_main_job_is_measured_if_there_is_one(against: list[str], times: int) -> None:
+    command = ["-m", "pytest", "benchmarks", "--collect-only", "-q", "--scale=tiny", *against]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("::test_main_job_former[") == times
+    assert done.stdout.count("::test_main_job[") == 1
+
+
 @pytest.mark.kafka
 def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
     # pytest-benchmark measures nothing for a worker of pytest-xdist
@@ -399,6 +409,5 @@ def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
     assert found["latency"]["p99_ms"] > 0
     for name in ("main_job", "stock_faust", "quix"):
         assert found[name]["events_per_second"] > 0
-    assert ("times_former" in found["main_job"]) == with_git
     assert (tmp_path / "report.html").read_text().count("<svg") == 4
     assert list((tmp_path / "data" / "bench").iterdir()) == []
