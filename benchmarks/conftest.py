@@ -54,7 +54,8 @@ def round_number(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def against(request: pytest.FixtureRequest) -> Path:
     """The folder of the other revision."""
-    return Path(request.config.getoption("against"))
+    folder: Path = request.config.getoption("against")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -103,15 +103,10 @@ def _add_ratios(results: dict[str, Any]) -> None:
     """How many times as fast as each peer, and as before; of rounds that alternated in this very run."""
     if "main_job" not in results:
         return
-    for peer in ("stock_faust", "quix"):
+    for peer in ("stock_faust", "quix", "main_job_former"):
         if peer in results:
             ratio = results["main_job"]["events_per_second"] / results[peer]["events_per_second"]
-            results["main_job"][f"times_{peer}"] = ratio
-    if "main_job_former" in results:
-        now, before = (
-            results[name]["events_per_second"] for name in ("main_job", "main_job_former")
-        )
-        results["main_job"]["times_former"] = now / before
+            results["main_job"][f"times_{peer.removeprefix('main_job_')}"] = ratio
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -260,13 +260,10 @@ class StackUpdate:
         self._begin(pane, max((largest.level, *others)), runs)
 
     def _begin(self, pane: int, level: int, sources: Iterable[Run]) -> None:
+        # never by the name of a run that is there; this update has made one at most, so that a name beside it is free
         level = min(level, _LEVEL_MAX)
-        if any(
-            run.level == level and run.sequence == self._sequence for run in self.stacks.runs[pane]
-        ):
-            level += (
-                1 if level < _LEVEL_MAX else -1
-            )  # an update adds one run to a window, so that name is free
+        if (level, self._sequence) in ((run.level, run.sequence) for run in self.stacks.runs[pane]):
+            level += 1 if level < _LEVEL_MAX else -1
         names = tuple((run.level, run.sequence) for run in sources)
         # only where all runs are merged is it sure that no other one continues a session that looks dead
         drops = self._dead_to is not None and len(names) == len(self.stacks.runs[pane])
