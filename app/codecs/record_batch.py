@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.codecs import record_batch_kernel as kernel
+from app.codecs.buffers import Buffers
 from app.codecs.compression import decompress
 from app.codecs.crc32c_kernel import crc32c
 from app.codecs.kernel import SLACK, read_only
@@ -34,6 +35,7 @@ _RECORD_BYTES_MIN: Final = 7
 DECOMPRESSED_BYTES_MAX = 1 << 30
 _EXPECTED_RATIO: Final = 8  # of decompressed to compressed bytes; memory not touched costs nothing
 _BUFFER_BYTES_MIN: Final = 1 << 16
+_BUFFERS: Final = Buffers(spare_bytes_max=64 << 20)
 
 _MARKER_BYTES: Final = 4
 _OFFSET_MIN: Final = -(2**63)
@@ -177,7 +179,7 @@ def _decompressed(
         return np.frombuffer(fetch.raw, np.uint8), bounds
     raw = memoryview(fetch.raw)
     size = max(_EXPECTED_RATIO * int((bounds[1] - bounds[0]).sum()), _BUFFER_BYTES_MIN)
-    buffer = np.empty(min(size, bytes_max), np.uint8)
+    buffer = _BUFFERS.lend(min(size, bytes_max))
     ends = [0]
     for at, (codec, start, end) in enumerate(zip(codecs.tolist(), *bounds.tolist(), strict=True)):
         try:

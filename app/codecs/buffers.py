@@ -1,0 +1,51 @@
+"""Memory that is used again: what is fresh costs the system a page fault for every 4 kB of it, and its clearing."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+
+class Buffers:
+    """Lends memory, and takes it back once nothing refers to what was lent, or to a view of it.
+
+    spare_bytes_max: of memory that is kept meanwhile. For any thread.
+    """
+
+    def __init__(self, spare_bytes_max: int) -> None:
+        self._spare_bytes_max = spare_bytes_max
+        self._spare: deque[Bytes] = deque()
+
+    @property
+    def spare_bytes(self) -> int:
+        """Of memory that is kept, and not lent."""
+        return sum(map(len, list(self._spare)))
+
+    def lend(self, size: int) -> Bytes:
+        """uint8[size] of whatever was there before, or of fresh memory."""
+        memory = self._found(size)
+        # numpy lets views of views refer to their owner alone: behind a memoryview the owner is this array
+        lent = np.frombuffer(memory.data, np.uint8)
+        weakref.finalize(lent, self._take_back, memory).atexit = False
+        return lent[:size]
+
+    def _found(self, size: int) -> Bytes:
+        while True:
+            try:
+                memory = self._spare.pop()
+            except IndexError:
+                return np.empty(size, np.uint8)
+            if (
+                len(memory) >= size
+            ):  # what is too small is let go: a larger one is to be kept instead
+                return memory
+
+    def _take_back(self, memory: Bytes) -> None:
+        if self.spare_bytes + len(memory) <= self._spare_bytes_max:
+            self._spare.append(memory)
