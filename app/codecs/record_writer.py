@@ -37,8 +37,8 @@ _ID: Final = b"ce_id"
 class RecordColumns:
     """Records for one topic, as columns of n rows.
 
-    key: None, or a null in it: no key. timestamp: int64[n], ms. id: the value of each record's header
-    `ce_id`, which comes first; headers: those that all records have in common.
+    key: None, or a null in it: no key. timestamp: int64[n], ms. headers: those that all records have in common.
+    id: no null in it; behind `id_prefix` it is the value of each record's header `ce_id`, which comes first.
     """
 
     topic: str
@@ -47,6 +47,7 @@ class RecordColumns:
     timestamp: npt.NDArray[np.int64]
     id: Texts
     headers: Sequence[tuple[str, bytes]]
+    id_prefix: bytes = b""
 
     def __len__(self) -> int:
         return len(self.value)
@@ -166,12 +167,14 @@ class _Writer:
             for texts in (key, records.value, records.id)
             for array in (texts.address, texts.length)
         ]
+        self._id_prefix = np.frombuffer(records.id_prefix, np.uint8)
         self._before = np.frombuffer(_varint(1 + len(records.headers)) + _text(_ID), np.uint8)
         common = b"".join(_text(name.encode()) + _text(value) for name, value in records.headers)
         self._after = np.frombuffer(common, np.uint8)
         self._timestamp = read_only(records.timestamp)
         longest = sum(int(length.max()) for length in self._columns[1::2])
-        room = longest + len(self._before) + len(self._after) + _FIXED_BYTES_MAX
+        common_bytes = len(self._before) + len(self._id_prefix) + len(self._after)
+        room = longest + common_bytes + _FIXED_BYTES_MAX
         self._packing = packing
         self._out = np.empty(max(_TIMES_MAX * packing.batch_bytes_max, room), np.uint8)
 
@@ -202,7 +205,14 @@ class _Writer:
         self, rows: npt.NDArray[np.int64], first: int, out: npt.NDArray[np.uint8]
     ) -> tuple[int, int]:
         after, size = write(
-            *self._columns, self._before, self._after, self._timestamp, rows, first, out
+            *self._columns,
+            self._id_prefix,
+            self._before,
+            self._after,
+            self._timestamp,
+            rows,
+            first,
+            out,
         )
         return int(after), int(size)
 

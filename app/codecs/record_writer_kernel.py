@@ -59,6 +59,7 @@ def write(
     value_length: Any,
     id_address: Any,
     id_length: Any,
+    id_prefix: Any,
     before_id: Any,
     after_id: Any,
     timestamps: Any,
@@ -68,20 +69,21 @@ def write(
 ) -> Any:
     """Write the records rows[first:] to `out` (uint8[]) until the next might not fit.
 
-    A record is the key, the value, `before_id`, the id with its length before it, and `after_id`; its
-    deltas count from rows[first]. Returns (the first of `rows` that is not written, bytes written).
+    A record is the key, the value, `before_id`, the length of the id, `id_prefix` and the rest of it, and `after_id`;
+    its deltas count from rows[first]. Returns (the first of `rows` that is not written, bytes written).
     """
     out_base = np.int64(out.ctypes.data)
     before, after = np.int64(before_id.ctypes.data), np.int64(after_id.ctypes.data)
-    fixed = before_id.shape[0] + after_id.shape[0]
+    prefix = np.int64(id_prefix.ctypes.data)
+    fixed = before_id.shape[0] + id_prefix.shape[0] + after_id.shape[0]
     end = out_base + out.shape[0]
     base_timestamp = timestamps[rows[first]]
     position = out_base
     number = first
     while number < rows.shape[0]:
         row = rows[number]
-        key, value, identity = key_length[row], value_length[row], id_length[row]
-        texts = max(key, 0) + max(value, 0) + max(identity, 0) + fixed
+        key, value, identity = key_length[row], value_length[row], max(id_length[row], 0)
+        texts = max(key, 0) + max(value, 0) + identity + fixed
         if texts + _FIXED_BYTES_MAX > end - position:
             break
         delta = timestamps[row] - base_timestamp
@@ -93,7 +95,7 @@ def write(
             + _varint_bytes(offset)
             + _varint_bytes(key)
             + _varint_bytes(value)
-            + _varint_bytes(identity)
+            + _varint_bytes(id_prefix.shape[0] + identity)
         )
         position = _put_varint(position, length)
         store_byte(position, np.uint64(0))
@@ -102,7 +104,9 @@ def write(
         position = _put_bytes(position, key_address[row], key)
         position = _put_bytes(position, value_address[row], value)
         position = put(position, before, before_id.shape[0])
-        position = _put_bytes(position, id_address[row], identity)
+        position = _put_varint(position, id_prefix.shape[0] + identity)
+        position = put(position, prefix, id_prefix.shape[0])
+        position = put(position, id_address[row], identity)
         position = put(position, after, after_id.shape[0])
         number += 1
     return number, position - out_base

@@ -25,8 +25,8 @@ class EmitError(ValueError):
 class Emission:
     """Events of one type to be produced with the checkpoint.
 
-    frame: the type's fields. ids: String, unique per event and the same after a replay. times: Int64, ms.
-    partition: of the source or the table; what comes of one keeps its order.
+    frame: the type's fields. An event's id is `id_prefix` and what `ids` (String) has for it: unique, and the same
+    after a replay. times: Int64, ms. partition: of the source or the table; what comes of one keeps its order.
     """
 
     cls: type[Event]
@@ -35,12 +35,17 @@ class Emission:
     times: pl.Series
     source: str
     partition: int
+    id_prefix: str = ""
 
     def parts(self, rows_max: int) -> Iterator[Emission]:
         """The same events, cut into pieces of at most so many."""
         for first in range(0, len(self.frame), rows_max):
             cut = slice(first, first + rows_max)
             yield replace(self, frame=self.frame[cut], ids=self.ids[cut], times=self.times[cut])
+
+    def whole_ids(self) -> pl.Series:
+        """The ids, with the prefix that they have in common."""
+        return pl.select(pl.concat_str(pl.lit(self.id_prefix), self.ids)).to_series()
 
 
 def of_one_kind(emissions: Iterable[Emission]) -> list[list[Emission]]:
@@ -56,12 +61,31 @@ def joined(emissions: Sequence[Emission]) -> Emission:
     first = emissions[0]
     if len(emissions) == 1:
         return first
+    one_prefix = all(item.id_prefix == first.id_prefix for item in emissions)
     return replace(
         first,
         frame=pl.concat([item.frame for item in emissions]),
-        ids=pl.concat([item.ids for item in emissions]),
+        ids=pl.concat([item.ids if one_prefix else item.whole_ids() for item in emissions]),
         times=pl.concat([item.times for item in emissions]),
+        id_prefix=first.id_prefix if one_prefix else "",
     )
+
+
+def pieces(emissions: Iterable[Emission], rows_max: int) -> Iterator[Emission]:
+    """Those of one type and source in their order, neighbours joined and large ones cut, of at most so many rows."""
+    waiting: list[Emission] = []
+    rows = 0
+    for emission in emissions:
+        if waiting and rows + len(emission.frame) > rows_max:
+            yield joined(waiting)
+            waiting, rows = [], 0
+        if len(emission.frame) > rows_max:
+            yield from emission.parts(rows_max)
+        else:
+            waiting.append(emission)
+            rows += len(emission.frame)
+    if waiting:
+        yield joined(waiting)
 
 
 @dataclass(frozen=True)

@@ -26,4 +26,5 @@ def derived_records(emission: Emission, app_id: str) -> RecordColumns:
             ("ce_source", f"{app_id}/{emission.source}".encode()),
             ("content-type", b"application/json"),
         ],
+        emission.id_prefix.encode(),
     )

@@ -13,6 +13,13 @@ def window_emission(table: Table, partition: int, rows: pl.DataFrame) -> Emissio
     """A derived event per row of a closed window; the ids follow from table, partition, window and key."""
     assert table.emit is not None
     origin = f"{table.name}:{partition}:{rows[WINDOW_START][0]}:"
-    ids = rows.select(pl.concat_str(pl.lit(origin), table.key_text(rows))).to_series()
     times = rows[WINDOW_END] - 1  # inside the window: a minute's total belongs to its minute
-    return Emission(table.emit, table.derived(rows), ids, times, table.name, partition)
+    return Emission(
+        table.emit,
+        table.derived(rows),
+        table.key_text(rows),
+        times,
+        table.name,
+        partition,
+        id_prefix=origin,
+    )

@@ -20,7 +20,7 @@ from app.codecs.record_writer import (
     written_batch,
 )
 from app.engine import names
-from app.engine.batch import Emission, joined, of_one_kind
+from app.engine.batch import Emission, joined, of_one_kind, pieces
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.derived_events import derived_records
 from app.events.event import event_type
@@ -82,7 +82,7 @@ class Outbox:
         rows_max = _EMISSION_ROWS_MAX // len(lanes)
         yield from in_turn(
             [
-                _ahead(self._threads, self._lane(joined(lane).parts(rows_max), partition_counts))
+                _ahead(self._threads, self._lane(pieces(lane, rows_max), partition_counts))
                 for lane in lanes.values()
             ]
         )

@@ -275,7 +275,8 @@ def derived_events(emission: Emission, app_id: str) -> Iterator[Record]:
     columns = derived_records(emission, app_id)
     count = len(columns)
     keys = [None] * count if columns.key is None else columns.key.to_list()
-    values, ids = columns.value.to_list(), columns.id.to_list()
+    values = columns.value.to_list()
+    ids = [columns.id_prefix + (item or b"") for item in columns.id.to_list()]
     for key, value, identity, time in zip(keys, values, ids, columns.timestamp, strict=True):
         headers = [("ce_id", identity), *columns.headers]
         yield Record(columns.topic, key, value, headers, timestamp=int(time))

@@ -182,7 +182,10 @@ def fuzz_writers(rng: random.Random, at_end: bool) -> None:
     key, value, identity = (texts(rng, count, at_end) for _ in range(3))
     times = np.array([rng.choice([0, 5, 2**62, -(2**62)]) for _ in range(count)], np.int64)
     common = [("h" * rng.randint(0, 3), rng.randbytes(rng.randint(0, 9)))] * rng.randint(0, 2)
-    columns = RecordColumns("t", key, value, guarded(times, at_end=at_end), identity, common)
+    prefix = rng.randbytes(rng.choice([0, 1, 30]))
+    columns = RecordColumns(
+        "t", key, value, guarded(times, at_end=at_end), identity, common, prefix
+    )
     for made in write_batches(columns, 2, packing=Packing(rng.choice([0, 100, 400]))):
         found = parse(Fetch("t", 0, 0, 0, bytes(made.sealed())), check_crc=True)
         assert len(found) == made.count

@@ -34,7 +34,9 @@ records = st.lists(
 headers = st.lists(st.tuples(st.text(max_size=10), st.binary(max_size=20)), max_size=4)
 
 
-def columns(rows: list[tuple[Any, ...]], common: list[tuple[str, bytes]]) -> RecordColumns:
+def columns(
+    rows: list[tuple[Any, ...]], common: list[tuple[str, bytes]], id_prefix: bytes = b""
+) -> RecordColumns:
     table = list(zip(*rows, strict=True)) or [[], [], [], []]
     return RecordColumns(
         "t",
@@ -43,6 +45,7 @@ def columns(rows: list[tuple[Any, ...]], common: list[tuple[str, bytes]]) -> Rec
         np.array(table[2], np.int64),
         Texts.of(pl.Series(table[3], dtype=pl.String)),
         common,
+        id_prefix,
     )
 
 
@@ -58,10 +61,18 @@ def read(batch: UnsentBatch, **producer: int) -> list[tuple[Any, ...]]:
 
 
 @settings(deadline=None)
-@given(records, headers, st.integers(1, 5), st.integers(0, 9), st.sampled_from([0, 300, 1 << 20]))
+@given(
+    records,
+    headers,
+    st.binary(max_size=80),
+    st.integers(1, 5),
+    st.integers(0, 9),
+    st.sampled_from([0, 300, 1 << 20]),
+)
 def test_every_record_is_in_its_partition_in_order(
     rows: list[tuple[Any, ...]],
     common: list[tuple[str, bytes]],
+    id_prefix: bytes,
     count: int,
     keyless: int,
     bytes_max: int,
@@ -70,10 +81,14 @@ def test_every_record_is_in_its_partition_in_order(
     for key, value, timestamp, identity in rows:
         key = None if key is None else key.encode()
         place = keyless % count if key is None else partition_of(key, count)
-        expected[place].append((key, value, timestamp, (("ce_id", identity.encode()), *common)))
+        whole_id = id_prefix + identity.encode()
+        expected[place].append((key, value, timestamp, (("ce_id", whole_id), *common)))
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for batch in write_batches(
-        columns(rows, common), count, keyless_partition=keyless, packing=Packing(bytes_max)
+        columns(rows, common, id_prefix),
+        count,
+        keyless_partition=keyless,
+        packing=Packing(bytes_max),
     ):
         assert batch.topic == "t"
         assert batch.count == 1 or len(batch.payload) <= bytes_max + FRAME_BYTES

@@ -27,15 +27,19 @@ class Told(Event, type="test.told", topic="test-told", key="name"):
     number: int
 
 
-def emission(partition: int, names: list[str], first: int) -> Emission:
+def emission(partition: int, names: list[str], first: int, prefix: str = "") -> Emission:
+    """Ids are `partition:number`; prefix: what of them all have in common."""
     numbers = range(first, first + len(names))
     return Emission(
         Told,
         pl.DataFrame({"name": names, "number": list(numbers)}),
-        pl.Series([f"{partition}:{number}" for number in numbers], dtype=pl.String),
+        pl.Series(
+            [f"{partition}:{number}".removeprefix(prefix) for number in numbers], dtype=pl.String
+        ),
         pl.Series([0] * len(names), dtype=pl.Int64),
         "tellers",
         partition,
+        id_prefix=prefix,
     )
 
 
@@ -59,21 +63,23 @@ def sent(emissions: list[Emission]) -> list[tuple[int, list[tuple[str, str]]]]:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 20), st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9)
+            st.integers(0, 20),
+            st.booleans(),
+            st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9),
         ),
         max_size=12,
     ),
     st.sampled_from([8, 20, 1 << 16]),
 )
 def test_all_are_sent_and_those_of_one_partition_in_their_order(
-    parts: list[tuple[int, list[str]]], rows_max: int
+    parts: list[tuple[int, bool, list[str]]], rows_max: int
 ) -> None:
     emissions, expected = [], defaultdict(list)
-    for turn, (partition, names) in enumerate(parts):
-        made = emission(partition, names, 100 * turn)
-        emissions.append(made)
-        for name, identity in zip(names, made.ids, strict=True):
-            expected[(partition, name)].append(identity)
+    for turn, (partition, prefixed, names) in enumerate(parts):
+        prefix = f"{partition}:" if prefixed else ""
+        emissions.append(emission(partition, names, 100 * turn, prefix))
+        for number, name in enumerate(names, 100 * turn):
+            expected[(partition, name)].append(f"{partition}:{number}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbox, "_EMISSION_ROWS_MAX", rows_max)
         batches = sent(emissions)
