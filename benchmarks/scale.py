@@ -65,7 +65,7 @@ SCALES = {
             "high_cardinality": 1,
             "unwindowed": 1,
             "point_reads": 1,
-            "scale_out": 1,
+            "scale_out": 3,
             "restore": 1,
             "failover": 1,
         },

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 import time
 from collections.abc import AsyncIterable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,7 @@ from app.kafka.transaction_error import LATER, TransactionError
 log = structlog.get_logger(__name__)
 
 _LOOK_PAUSE_S = 0.1
+_NICENESS = 10
 
 
 class Runner:
@@ -73,7 +76,7 @@ class Runner:
         self.steps = 0
         """Of all take-overs: it grows for as long as something is done for one."""
         self._clock = clock
-        self._engine_thread = ThreadPoolExecutor(1, "headrace-engine")
+        self._engine_thread = ThreadPoolExecutor(1, "headrace-engine", initializer=_give_way)
         self._restore_thread = ThreadPoolExecutor(1, "headrace-restore")
         self._kernels = self._engine_thread.submit(_compile_kernels)
         columnar_agents = list(agents)
@@ -204,6 +207,12 @@ class Runner:
         await loop.run_in_executor(self.checkpoints.thread, self._publisher.close)
         for thread in (self._engine_thread, self._restore_thread, self.checkpoints.thread):
             thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_way() -> None:
+    """Let the threads go first that answer to reads, pages and the group: a batch is long, and in no such hurry."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        os.nice(_NICENESS)
 
 
 def _compile_kernels() -> None:
