@@ -41,10 +41,8 @@ class Buffers:
                 memory = self._spare.pop()
             except IndexError:
                 return np.empty(size, np.uint8)
-            if (
-                len(memory) >= size
-            ):  # what is too small is let go: a larger one is to be kept instead
-                return memory
+            if len(memory) >= size:
+                return memory  # what was too small is let go: a larger one is to be kept instead
 
     def _take_back(self, memory: Bytes) -> None:
         if self.spare_bytes + len(memory) <= self._spare_bytes_max:
