@@ -76,14 +76,12 @@ def pieces(emissions: Iterable[Emission], rows_max: int) -> Iterator[Emission]:
     waiting: list[Emission] = []
     rows = 0
     for emission in emissions:
-        if waiting and rows + len(emission.frame) > rows_max:
-            yield joined(waiting)
-            waiting, rows = [], 0
-        if len(emission.frame) > rows_max:
-            yield from emission.parts(rows_max)
-        else:
-            waiting.append(emission)
-            rows += len(emission.frame)
+        for part in emission.parts(rows_max):
+            if waiting and rows + len(part.frame) > rows_max:
+                yield joined(waiting)
+                waiting, rows = [], 0
+            waiting.append(part)
+            rows += len(part.frame)
     if waiting:
         yield joined(waiting)
 
