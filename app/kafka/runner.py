@@ -210,7 +210,10 @@ class Runner:
 
 
 def _give_way() -> None:
-    """Let the threads go first that answer to reads, pages and the group: a batch is long, and in no such hurry."""
+    """Let the threads go first that answer to reads, pages and the group: a batch is long, and in no such hurry.
+
+    Polars' pool inherits it from this thread, the first that uses it; most of the gain is there.
+    """
     if sys.platform == "linux":  # elsewhere it would be the whole process
         os.nice(_NICENESS)
 
