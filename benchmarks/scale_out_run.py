@@ -1,7 +1,8 @@
-"""Measures what a second worker brings, with the broker on the same two cores."""
+"""Measures what a second worker on a second core brings, with the broker on the same two cores."""
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from contextlib import ExitStack
@@ -25,7 +26,8 @@ _NEAR = 0.9
 
 
 def run_scale_out(bench: Workbench) -> dict[str, Any]:
-    """The main job by one worker and by two of a group, each on events that become readable at one moment.
+    """The main job by one worker and by two of a group, each on a core of its own and on events that become
+    readable at one moment.
 
     times: the rate of two workers against that of one, as it is. times_less_broker: the same if the broker
     had not taken its share of the two cores from the two workers (half of its CPU time, as it slows both);
@@ -56,12 +58,14 @@ def _run(bench: Workbench, count: int) -> dict[str, Any]:
     bench.topics.create(topic, partitions)
     with closed_gate(bench.servers, topic, partitions) as gate, ExitStack() as stack:
         bench.write(topic, bench.workload)
-        first = stack.enter_context(_worker(bench, topic))
+        cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
+        first = stack.enter_context(_worker(bench, topic, BENCH_CORE=cores[0]))
         await_ready(first)
         group = {name: first.environment[name] for name in ("HEADRACE_APP_ID", "HEADRACE_DATA_DIR")}
         workers = [first]
-        for _ in range(count - 1):
-            workers.append(stack.enter_context(_worker(bench, topic, **group)))
+        for number in range(1, count):
+            core = cores[number % len(cores)]
+            workers.append(stack.enter_context(_worker(bench, topic, BENCH_CORE=core, **group)))
             await_ready(workers[-1])
         _await_shares(workers, partitions)
         broker = _broker(bench.servers)
