@@ -81,7 +81,7 @@ class Fetch:
     partition: int
     start: int
     end: int
-    raw: bytes
+    raw: bytes | memoryview
     aborted: tuple[tuple[int, int], ...] = ()
 
 

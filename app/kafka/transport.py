@@ -21,7 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from app.codecs.record_batch import Fetch
-from app.kafka import cooperative
+from app.kafka import answers, cooperative
 from app.kafka.columnar_topics import columnar
 
 _HEADER = struct.Struct(">qi")
@@ -32,7 +32,7 @@ _HEADER_BYTES_MIN = 61
 class RawRecords:
     """Stands in for aiokafka's `MemoryRecords`: keeps the bytes, and unpacks them only where that is wanted."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes | memoryview) -> None:
         self.raw = raw
         self._unpacked: MemoryRecords | None = None
 
@@ -40,7 +40,7 @@ class RawRecords:
     def unpacked(self) -> MemoryRecords:
         """aiokafka's own view of the same bytes."""
         if self._unpacked is None:
-            self._unpacked = MemoryRecords(self.raw)
+            self._unpacked = MemoryRecords(bytes(self.raw))
         return self._unpacked
 
     def has_next(self) -> bool:
@@ -57,11 +57,11 @@ class RawRecords:
 class FetchRecords:
     """Stands in for aiokafka's `PartitionRecords`: an iterator over one single `Fetch`."""
 
-    def __init__(self, tp: Any, raw: bytes, aborted: Any, start: int) -> None:
+    def __init__(self, tp: Any, raw: bytes | memoryview, aborted: Any, start: int) -> None:
         self._fetch: Fetch | None = None
         self.next_fetch_offset = start
         self._tp = tp
-        self._raw: bytes | None = raw
+        self._raw: bytes | memoryview | None = raw
         self._aborted = tuple((producer, first) for producer, first in aborted or ())
 
     def __iter__(self) -> Iterator[Fetch]:
@@ -78,7 +78,7 @@ class FetchRecords:
         )
 
 
-def _end_of(raw: bytes, start: int) -> int:
+def _end_of(raw: bytes | memoryview, start: int) -> int:
     """The offset after the last whole record batch."""
     at, end = 0, start
     while at + _HEADER_BYTES_MIN <= len(raw):
@@ -130,6 +130,7 @@ def _install() -> None:
     fetcher.MemoryRecords = RawRecords
     fetcher.time = _Clock
     AIOKafkaConnection.send = _send_or_break
+    answers.install()
     cooperative.install()
 
 

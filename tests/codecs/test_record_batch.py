@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.codecs.record_batch import CorruptRecordBatch, Fetch, Records, parse
+from app.kafka.transport import _PartitionRecords as PartitionRecords  # aiokafka's own
 from tests.codecs.record_batches import (
     ABORT_MARKER,
     COMMIT_MARKER,
