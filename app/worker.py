@@ -29,6 +29,7 @@ from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.group import advertised_host, web_address
+from app.kafka.answers import FETCH_BYTES_MAX
 from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.columnar_topics import columnar
 from app.kafka.faust_assignor import Assignor
@@ -106,6 +107,7 @@ class Headrace(faust.App):  # type: ignore[misc]
         self.fetch_options = {
             "_fetch_max_wait_ms": settings.fetch_wait_ms_max,
             "_fetch_min_bytes": _FETCH_BYTES_MIN,
+            "_fetch_max_bytes": FETCH_BYTES_MAX,
             "_isolation_level": "read_committed",
         }
         self.on_partitions_assigned.connect(self._on_assigned)

@@ -12,6 +12,10 @@ import numpy.typing as npt
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 
+_TIMES_MAX = 4
+"""What is so many times as large as what is wanted is not lent for it."""
+
+
 class Buffers:
     """Lends memory, and takes it back once nothing refers to what was lent, or to a view of it.
 
@@ -36,13 +40,20 @@ class Buffers:
         return lent[:size]
 
     def _found(self, size: int) -> Bytes:
-        while True:
-            try:
+        too_large = []
+        try:
+            while True:
                 memory = self._spare.pop()
-            except IndexError:
-                return np.empty(size, np.uint8)
-            if len(memory) >= size:
-                return memory  # what was too small is let go: a larger one is to be kept instead
+                if len(memory) > _TIMES_MAX * size:
+                    too_large.append(memory)
+                elif len(memory) >= size:
+                    return (
+                        memory  # what was too small is let go: a larger one is to be kept instead
+                    )
+        except IndexError:
+            return np.empty(size, np.uint8)
+        finally:
+            self._spare.extend(too_large)
 
     def _take_back(self, memory: Bytes) -> None:
         if self.spare_bytes + len(memory) <= self._spare_bytes_max:

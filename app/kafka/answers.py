@@ -20,25 +20,28 @@ from aiokafka.protocol.types import Bytes
 
 from app.codecs.buffers import Buffers
 
+FETCH_BYTES_MAX: Final = 16 << 20
+"""Of the answer to one fetch, unless one batch alone is larger: as much as one partition's fetch can keep."""
 _SIZE: Final = struct.Struct(">i")
 _LENT_BYTES_MIN: Final = 1 << 16
-"""Of an answer; and of what is a view of it: aiokafka wants texts and the like as bytes."""
-_BUFFERS: Final = Buffers(spare_bytes_max=32 << 20)
+"""Of an answer; and of what is a view of it: aiokafka wants all else as bytes, and no text is so long."""
+_BUFFERS: Final = Buffers(spare_bytes_max=2 * FETCH_BYTES_MAX)
 
 
 class Answers(asyncio.BufferedProtocol):
     """Takes the answers of one connection apart, in the place of the protocol that feeds aiokafka's reader.
 
-    The other one is still told all but what comes: aiokafka writes by it, and waits for its end.
+    replaced: that one. It is still told all but what comes: aiokafka writes by it, and waits for its end. As many
+    answers can wait to be taken as aiokafka has requests under way.
     """
 
-    def __init__(self, other: asyncio.Protocol) -> None:
-        self._other = other
+    def __init__(self, replaced: asyncio.Protocol) -> None:
+        self._replaced = replaced
         self._answers: asyncio.Queue[memoryview | BaseException] = asyncio.Queue()
-        self._begin()
+        self._await_size()
 
     async def next(self) -> memoryview:
-        """The next answer. Raises EOFError or OSError once there are no more."""
+        """The next answer. Raises what ended the connection once there are no more, EOFError if nothing did."""
         found = await self._answers.get()
         if isinstance(found, BaseException):
             raise found
@@ -49,41 +52,46 @@ class Answers(asyncio.BufferedProtocol):
         return self._room[self._filled :]
 
     def buffer_updated(self, size: int) -> None:
-        """So many bytes have come."""
+        """So many bytes have come. Raises ConnectionError for what no broker says."""
         self._filled += size
         if self._filled < len(self._room):
             return
-        whole = self._room
         if self._sized:
-            self._begin()
-            self._answers.put_nowait(whole)
+            answer = self._room
+            self._await_size()
+            self._answers.put_nowait(answer)
         else:
-            self._begin(_SIZE.unpack(whole)[0])
+            self._await_answer(_SIZE.unpack(self._room)[0])
 
-    def _begin(self, size: int | None = None) -> None:
-        """Wait for an answer of this size, or for the size of one."""
-        self._sized, self._filled = size is not None, 0
-        wanted = _SIZE.size if size is None else size
-        lent = wanted >= _LENT_BYTES_MIN
-        self._room = _BUFFERS.lend(wanted).data if lent else memoryview(bytearray(wanted))
+    def _await_size(self) -> None:
+        self._room, self._filled, self._sized = memoryview(bytearray(_SIZE.size)), 0, False
+
+    def _await_answer(self, size: int) -> None:
+        if size < 0:
+            raise ConnectionError(f"an answer of {size} bytes: what listens there is not Kafka")
+        lent = size >= _LENT_BYTES_MIN
+        room = _BUFFERS.lend(size).data if lent else memoryview(bytearray(size))
+        self._room, self._filled, self._sized = room, 0, True
+        if not size:
+            self.buffer_updated(0)
 
     def eof_received(self) -> bool | None:
         """The broker says no more."""
         self._answers.put_nowait(EOFError("the broker has closed the connection"))
-        return self._other.eof_received()
+        return self._replaced.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes."""
         self._answers.put_nowait(exc or EOFError("the connection is closed"))
-        self._other.connection_lost(exc)
+        self._replaced.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The broker takes nothing more for now."""
-        self._other.pause_writing()
+        self._replaced.pause_writing()
 
     def resume_writing(self) -> None:
         """It does again."""
-        self._other.resume_writing()
+        self._replaced.resume_writing()
 
 
 class _View:
@@ -100,7 +108,7 @@ class _View:
         return found if len(found) >= _LENT_BYTES_MIN else bytes(found)
 
 
-class _Io:
+class _IoModule:
     """Stands in for the module `io` where aiokafka reads answers."""
 
     @staticmethod
@@ -108,15 +116,15 @@ class _Io:
         return _View(answer) if isinstance(answer, memoryview) else io.BytesIO(answer)
 
 
-_create_reader_task = conn.AIOKafkaConnection._create_reader_task
+_reader_task = conn.AIOKafkaConnection._create_reader_task
 
 
-def _receive(connection: conn.AIOKafkaConnection) -> asyncio.Task[None]:
+def _create_reader_task(connection: conn.AIOKafkaConnection) -> asyncio.Task[None]:
     """From now on, and before the broker has been asked anything."""
     answers = Answers(connection._protocol)
     connection._writer.transport.set_protocol(answers)
     connection._answers = answers
-    task: asyncio.Task[None] = _create_reader_task(connection)
+    task: asyncio.Task[None] = _reader_task(connection)
     return task
 
 
@@ -152,13 +160,12 @@ def install() -> None:
     """Put our own in the place of aiokafka's; fail at start-up if aiokafka has changed its names."""
     for owner, name in (
         (conn, "io"),
-        (conn.AIOKafkaConnection, "_create_reader_task"),
         (conn.AIOKafkaConnection, "_read"),
         (conn.AIOKafkaConnection, "_handle_frame"),
     ):
         if not hasattr(owner, name):
             raise ImportError(f"{owner} has no {name}: this aiokafka is not the pinned version")
-    conn.io = _Io
-    conn.AIOKafkaConnection._create_reader_task = _receive
+    conn.io = _IoModule
+    conn.AIOKafkaConnection._create_reader_task = _create_reader_task
     conn.AIOKafkaConnection._read = staticmethod(_read)
     Bytes.repr = staticmethod(_repr_of_view)

@@ -76,6 +76,7 @@ class Pump:
             async for fetch in fetches:
                 future = loop.run_in_executor(self._thread, self._processor.compute, fetch)
                 await self._ahead.put((fetch, future))
+                del fetch, future  # they are large, and the next may be long in coming
                 if finisher.done():
                     break
         finally:
@@ -85,25 +86,27 @@ class Pump:
 
     async def _finish_all(self) -> None:
         while True:
-            fetch, future = await self._ahead.get()
-            try:
-                work = await future
-                if work is None:
-                    await self._out_of_order(fetch)
-                else:
-                    await self._finish(work)
-            except CorruptRecordBatch as error:
-                log.error("fetch.corrupt", error=str(error))
-                await asyncio.sleep(_CORRUPT_PAUSE_S)
-                await self._checkpoints.rewind()
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                # a bug, or Polars' own panic, which is no Exception: nothing is lost if we end here
-                await self._checkpoints.abandon(error, "engine.failed")
-                raise
-            finally:
-                self._consumer.release(fetch)
+            await self._finish_next(*await self._ahead.get())
+
+    async def _finish_next(self, fetch: Fetch, future: asyncio.Future[Work | None]) -> None:
+        try:
+            work = await future
+            if work is None:
+                await self._out_of_order(fetch)
+            else:
+                await self._finish(work)
+        except CorruptRecordBatch as error:
+            log.error("fetch.corrupt", error=str(error))
+            await asyncio.sleep(_CORRUPT_PAUSE_S)
+            await self._checkpoints.rewind()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # a bug, or Polars' own panic, which is no Exception: nothing is lost if we end here
+            await self._checkpoints.abandon(error, "engine.failed")
+            raise
+        finally:
+            self._consumer.release(fetch)
 
     async def _finish(self, work: Work) -> None:
         """Let the agents work on the batches, then stage everything at once."""

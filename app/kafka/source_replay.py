@@ -11,6 +11,7 @@ from confluent_kafka import TopicPartition as Timed
 
 from app.codecs.record_batch import Fetch
 from app.kafka import transport  # noqa: F401 - whose fetches are whole
+from app.kafka.answers import FETCH_BYTES_MAX
 from app.kafka.columnar_topics import columnar
 from app.kafka.offsets import PartitionEnds
 
@@ -66,6 +67,7 @@ class SourceReplay:
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            fetch_max_bytes=FETCH_BYTES_MAX,
             max_partition_fetch_bytes=self._fetch_bytes_max,
         )
         await consumer.start()
@@ -75,14 +77,16 @@ class SourceReplay:
                 consumer.seek(tp, starts[tp.partition])
             heard_at = time.monotonic()
             while left:
-                found = await consumer.getmany(*left, timeout_ms=_FETCH_MS)
+                # of all partitions: what was read ahead of one that has ended would be kept
+                found = await consumer.getmany(timeout_ms=_FETCH_MS)
                 for tp, fetches in found.items():
                     for fetch in fetches:
+                        if tp not in left:
+                            break
                         yield fetch
                         if fetch.end >= left[tp]:
                             del left[tp]
                             consumer.pause(tp)
-                            break
                 if found:
                     heard_at = time.monotonic()
                 elif time.monotonic() - heard_at > self._timeout_s:

@@ -49,6 +49,16 @@ def test_no_more_is_kept_than_allowed() -> None:
     assert buffers.spare_bytes == 90
 
 
+def test_what_is_much_too_large_is_kept_for_others() -> None:
+    buffers = Buffers(_SPARE_BYTES_MAX)
+    large = buffers.lend(80)
+    address = _address(large)
+    del large
+    small = buffers.lend(19)
+    assert _address(small) != address
+    assert _address(buffers.lend(80)) == address
+
+
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5), st.booleans()), max_size=60))
 def test_nobody_writes_over_what_is_seen(steps: list[tuple[int, int, bool]]) -> None:
     """Whatever is lent, looked at through views and given back in whatever order."""
