@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,10 @@ from tests.faults.fuse import LATE_COMMIT, STEPS, Fuse
 from tests.faults.group import SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, Group
 from tests.faults.network import Namespace
 from tests.faults.reachable_broker import ReachableBroker
+from tests.faults.small_disk import SmallDisk
+from tests.kafka.sales import Sales
 from tests.kafka.workers import Worker
+from tests.state.test_damage import DAMAGES
 
 _TIMEOUTS_S = (SESSION_TIMEOUT_MS + TRANSACTION_TIMEOUT_MS) / 1000
 _LASTS_S_MAX = 1.2 * _TIMEOUTS_S
@@ -23,6 +29,7 @@ _LASTS_S_MAX = 1.2 * _TIMEOUTS_S
 _PAUSE_S_MAX = 3.0
 _BROKER_S_MAX = 15.0
 _READY_S_MAX = 240.0
+_FILES = ("*.sst", "*.blob", "*.log", "MANIFEST-*", "CURRENT")
 _TOGETHER = 6
 """So many faults, then all is mended and every partition must get further."""
 
@@ -37,9 +44,10 @@ class _Fault:
 
 
 class Mix:
-    """Harms workers and their broker. place: the namespace that the first worker is in, if there is one.
+    """Harms workers and their broker. Make it before the workers are started.
 
-    poison: writes events that nobody can read. Make it before the workers are started.
+    place: the namespace that the first worker is in, if there is one. disk: of the second worker's state, if there is
+    one. poison: writes events that nobody can read.
     """
 
     def __init__(
@@ -47,12 +55,14 @@ class Mix:
         group: Group,
         broker: ReachableBroker,
         place: Namespace | None,
+        disk: SmallDisk | None,
         poison: Callable[[], None],
         *,
         seed: int,
         folder: Path,
     ) -> None:
-        self._group, self._broker, self._place, self._poison = group, broker, place, poison
+        self._group, self._broker, self._place, self._disk = group, broker, place, disk
+        self._poison = poison
         self._chance = random.Random(seed)
         self._began = time.monotonic()
         self._lasting: dict[object, _Fault] = {}
@@ -68,11 +78,16 @@ class Mix:
         if place is not None:
             group.workers[0].prefix = place.prefix
 
-    def run(self, seconds: float) -> None:
-        """Go on for so long; at the end all is mended."""
+    def run(self, seconds: float, sales: Sales) -> None:
+        """Go on for so long; at the end all is mended, but what could not be read is still to be replayed."""
         end, count = time.monotonic() + seconds, 0
+
+        def schema(_item: Worker, share: float) -> None:
+            self._schema(sales, share)
+
+        kinds = (*self._kinds, self._full_disk, schema)
         while time.monotonic() < end:
-            self._fault(self._chance.choice(self._kinds))
+            self._fault(self._chance.choice(kinds))
             count += 1
             if count % _TOGETHER == 0:
                 self.mend_all()
@@ -80,7 +95,10 @@ class Mix:
         self.mend_all()
 
     def run_each(self) -> None:
-        """Every kind of fault once, and each of workers for as long as it may last; at the end all is mended."""
+        """Every kind that has no short form of its own once, and each of workers for as long as it may last.
+
+        At the end all is mended.
+        """
         kinds = list(self._kinds)
         self._chance.shuffle(kinds)
         for count, kind in enumerate(kinds, 1):
@@ -96,6 +114,12 @@ class Mix:
         """No fault lasts any longer: first there is a broker, then workers, all of which get ready."""
         for victim in sorted(self._lasting, key=lambda victim: victim is not self._broker):
             self._mend(victim)
+        for item, since in self._damaged.items():
+            if not self._group.has_logged(item, "state.moved_aside", since):
+                self._say(f"{self._name(item)} has not come to what is damaged, and must now")
+                self._group.kill(item)
+                (self._database(item) / "CURRENT").write_bytes(b"")
+                self._start(item)
         deadline = time.monotonic() + _READY_S_MAX
         while not all(self._is_ready(item) for item in self._group.workers):
             assert time.monotonic() < deadline, self._group.log_tail()
@@ -103,6 +127,7 @@ class Mix:
             time.sleep(0.05)
         for item, since in self._damaged.items():
             assert self._group.has_logged(item, "state.moved_aside", since), item.log_tail()
+            self._group.must_run(item)
         self._damaged.clear()
 
     def _is_ready(self, item: Worker) -> bool:
@@ -142,12 +167,28 @@ class Mix:
         return happened
 
     def _supervise(self) -> None:
-        """A worker that has found no broker when it started is started again; no other may end by itself."""
+        """A worker that has found no broker when it started, or that its state is damaged, is started again.
+
+        No other may end by itself.
+        """
         for item in self._group.workers:
-            if self._free(item) and not item.running:
+            if not self._free(item) or item.running:
+                continue
+            if item in self._damaged and item.wait(1) == os.EX_SOFTWARE:
+                self._say(f"{self._name(item)} has found what is damaged, and is started again")
+                assert "damaged" in item.log_tail(), item.log_tail()
+            else:
                 self._say(f"{self._name(item)} has found no broker, and is started again")
                 self._group.expect_end(item, 1, "worker.cannot_start")
-                self._group.start(item)
+            self._start(item)
+
+    def _start(self, item: Worker) -> None:
+        self._group.start(item)
+        if item in self._damaged:
+            self._group.may_end(item)
+
+    def _database(self, item: Worker) -> Path:
+        return self._group.state_of(item) / "rocksdb"
 
     def _begin(self, victim: object, name: str, seconds: float, mend: Callable[[], None]) -> None:
         self._say(f"{name}, for {seconds:.1f} s")
@@ -176,31 +217,62 @@ class Mix:
         if self._free(item):
             self._group.kill(item)
             seconds = share * 1.5 * SESSION_TIMEOUT_MS / 1000
-            self._begin(
-                item, f"{self._name(item)} killed", seconds, lambda: self._group.start(item)
-            )
+            self._begin(item, f"{self._name(item)} killed", seconds, lambda: self._start(item))
 
     def _lose(self, item: Worker, share: float) -> None:
         """Its state is gone."""
         if self._free(item):
             self._group.kill(item)
-            shutil.rmtree(self._group.state_of(item) / "rocksdb", ignore_errors=True)
+            shutil.rmtree(self._database(item), ignore_errors=True)
             self._damaged.pop(item, None)
-            self._begin(
-                item, f"{self._name(item)} without state", share, lambda: self._group.start(item)
-            )
+            self._begin(item, f"{self._name(item)} without state", share, lambda: self._start(item))
 
     def _damage(self, item: Worker, share: float) -> None:
-        """Its state is damaged so that the next start must find it."""
+        """A file of its state is damaged, which the next start may find, or what reads it later, or nobody yet."""
         if not self._free(item):
             return
         self._group.kill(item)
-        current = self._group.state_of(item) / "rocksdb" / "CURRENT"
-        if current.exists():
-            current.write_bytes(b"")
-            self._damaged[item] = self._group.log_size(item)
         name = f"{self._name(item)} with damaged state"
-        self._begin(item, name, share, lambda: self._group.start(item))
+        files = [file for pattern in _FILES for file in self._database(item).glob(pattern)]
+        if files:
+            file, kind = self._chance.choice(sorted(files)), self._chance.choice(DAMAGES)
+            left = kind(file.read_bytes() or b" ", self._chance)
+            file.unlink() if left is None else file.write_bytes(left)
+            self._damaged.setdefault(item, self._group.log_size(item))
+            name += f" ({kind.__name__} {file.name})"
+        self._begin(item, name, share, lambda: self._start(item))
+
+    def _full_disk(self, _item: Worker, share: float) -> None:
+        victim, disk = self._group.workers[1], self._disk
+        if disk is None:
+            self._say("no disk is full: only root may mount one")
+            return
+        if not self._free(victim):
+            return
+
+        def mend() -> None:
+            with suppress(subprocess.TimeoutExpired):  # it may have had nothing to write
+                assert victim.wait(5) != 0
+                said = victim.log_tail()
+                assert "is full: free some room" in said or victim in self._damaged, said
+            self._group.kill(victim)
+            disk.free()
+            self._start(victim)
+
+        self._group.may_end(victim)
+        disk.fill()
+        self._begin(victim, f"{self._name(victim)}: full disk", share * _LASTS_S_MAX, mend)
+
+    def _schema(self, sales: Sales, share: float) -> None:
+        """What writes leaves out a field, for a while."""
+        if not self._free(sales):
+            return
+
+        def mend() -> None:
+            sales.share_without_country = 0.0
+
+        sales.share_without_country = share
+        self._begin(sales, "events without a field", _BROKER_S_MAX * share, mend)
 
     def _die(self, item: Worker, share: float) -> None:
         if not self._free(item):
@@ -210,8 +282,8 @@ class Mix:
         def mend() -> None:
             if not fuse.put_out():
                 assert item.wait(30) == -signal.SIGKILL, item.log_tail()
-                self._group.start(item)
-            else:
+                self._start(item)
+            elif item not in self._damaged:
                 self._group.must_run(item)
 
         self._group.may_end(item)
@@ -241,7 +313,7 @@ class Mix:
             if not self._free(self._broker):  # while it hangs, a worker may take a minute to end
                 self._mend(self._broker)
             item.wait(60)
-            self._group.start(item)
+            self._start(item)
 
         self._group.may_end(item)
         item.signal(signal.SIGTERM)

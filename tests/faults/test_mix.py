@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.faults.group import load, running_group
+from tests.faults.group import Group, load, running_group
 from tests.faults.mix import Mix
 from tests.faults.network import namespace
 from tests.faults.reachable_broker import reachable_broker
+from tests.faults.small_disk import small_disk
+from tests.kafka.replaying import MENDED, replay_of
 from tests.kafka.test_dead_letters import CORPUS
 from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
 SECONDS = 600
+DISK_MB = 256
 
 
 def test_a_random_mix(tmp_path: Path, full_faults: bool) -> None:
@@ -31,22 +34,35 @@ def test_a_random_mix(tmp_path: Path, full_faults: bool) -> None:
         running_group(
             broker.servers, tmp_path, started=0, module="tests.faults.crashing_job"
         ) as group,
+        small_disk(group.state_of(group.workers[1]), DISK_MB) as disk,
     ):
         poison = _Poison(broker.servers, group.sources[0])
         assert place or not full_faults, (
             "no network namespaces here: they need root and the command `ip`"
         )
-        mix = Mix(group, broker, place, poison.write, seed=seed, folder=tmp_path)
+        mix = Mix(group, broker, place, disk, poison.write, seed=seed, folder=tmp_path)
         group.start()
         with load(group, seed) as sales:
             group.wait_until_ready()
             if full_faults:
-                mix.run(SECONDS)
+                mix.run(SECONDS, sales)
+                _mend_schema(group)
             else:
                 mix.run_each()
             group.wait_for_all()
         log = group.finish_all(sales, written_once=False, dead=True)
         assert log.dead >= poison.count, "it may stand there twice: a broker was killed"
+
+
+def _mend_schema(group: Group) -> None:
+    """The next version of the application can read what lacks a field; all that was not read is replayed."""
+    group.stop()
+    for item in group.workers:
+        item.environment |= MENDED
+    group.environment |= MENDED
+    group.start()
+    group.wait_until_ready()
+    replay_of(group.broker, group.app_id).run(lambda count: None)
 
 
 class _Poison:
