@@ -47,9 +47,8 @@ class Buffers:
                 if len(memory) > _TIMES_MAX * size:
                     too_large.append(memory)
                 elif len(memory) >= size:
-                    return (
-                        memory  # what was too small is let go: a larger one is to be kept instead
-                    )
+                    return memory
+                # what is too small is let go: a larger one is to be kept instead
         except IndexError:
             return np.empty(size, np.uint8)
         finally:

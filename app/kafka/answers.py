@@ -8,7 +8,6 @@ was used before, and a fetch is a view of it.
 from __future__ import annotations
 
 import asyncio
-import functools
 import io
 import struct
 from collections.abc import Callable
@@ -149,7 +148,6 @@ async def _read(connection_ref: Callable[[], conn.AIOKafkaConnection | None]) ->
 _repr = Bytes.repr
 
 
-@functools.wraps(_repr)
 def _repr_of_view(value: bytes | memoryview | None) -> str:
     """aiokafka puts whole answers into its log where that is to hold everything."""
     text: str = _repr(bytes(value[:101]) if isinstance(value, memoryview) else value)
