@@ -103,6 +103,7 @@ class Parts:
             self.standbys,
             progress,
             consumer.stable_end,
+            consumer.silent_s,
             self.holdings.waiting,
             consumer.fetch_bytes,
             bootstrap_servers,

@@ -177,9 +177,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lines below this level are not logged."""
     watchdog_stall_ms_max: Annotated[int, Field(ge=1000, le=3_600_000)] = 60_000
-    """A worker that has work, events or a take-over, and makes no progress for this long ends with exit
-    code 70, to be started anew; time in which the cluster does not answer does not count. Above
-    `HEADRACE_TRANSACTION_TIMEOUT_MS`."""
+    """A worker that has work, events or a take-over, and makes no progress for this long, or that hears
+    nothing of a partition, ends with exit code 70, to be started anew; time in which the cluster does
+    not answer does not count. Above `HEADRACE_TRANSACTION_TIMEOUT_MS`."""
 
     @field_validator("read_from", "log_format", "log_level", mode="before")
     @classmethod

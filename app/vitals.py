@@ -32,7 +32,7 @@ Ends = Callable[[TopicPartition], int | None]
 class Vitals:
     """Samples a worker once a second. ends: the last stable offset of a partition, None if unknown.
 
-    waiting: see `Watchdog.observe`.
+    silent_s: for how long the broker has said nothing about a partition. waiting: see `Watchdog.observe`.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Vitals:
         standbys: Standbys,
         progress: RestoreProgress,
         ends: Ends,
+        silent_s: Callable[[str, int], float],
         waiting: Callable[[], Mapping[TopicPartition, int]],
         fetch_bytes: Callable[[], int],
         bootstrap_servers: str,
@@ -51,12 +52,13 @@ class Vitals:
         self._restore = RestoreTold(progress)
         self._progress = progress
         self._ends = ends
+        self._silent_s = silent_s
         self._waiting = waiting
         self._fetch_bytes = fetch_bytes
         self._health = Health.of(settings)
         self._watchdog = Watchdog(settings.watchdog_stall_ms_max)
         self._ticked_at = time.monotonic()
-        # waited for, stood still and asked: all of it well before the watchdog judges
+        # silent, waited for, stood still and asked: all of it well before the watchdog judges
         self._probe_s = min(_PROBE_INTERVAL_S_MAX, settings.watchdog_stall_ms_max / 4000)
         self._probe = ClusterProbe(bootstrap_servers, timeout_s=self._probe_s)
 
@@ -104,10 +106,11 @@ class Vitals:
             metrics.STANDBY_LAG.set(lag, table=table, partition=partition)
         steps = self._progress.steps
         waiting = {here: step + steps for here, step in self._waiting().items()}
+        heard = {here: lag for here, lag in lags.items() if self._silent_s(*here) < self._probe_s}
         stall = self._watchdog.observe(
             assigned=bool(positions or waiting),
             positions=positions,
-            lags=lags,
+            lags=heard,
             waiting=waiting,
             last_error=runner.last_error or runner.checkpoints.last_error,
         )

@@ -32,6 +32,7 @@ def test_a_worker_without_partitions_shows_none() -> None:
         cast(Any, SimpleNamespace(lags=dict)),
         RestoreProgress(time.monotonic),
         lambda _: 9,
+        lambda *_: 0.0,
         dict,
         lambda: 0,
         "127.0.0.1:1",

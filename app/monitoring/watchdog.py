@@ -23,7 +23,7 @@ TopicPartition = tuple[str, int]
 class StalledPartition:
     """A partition that stands still: where, for how long, and how many offsets wait.
 
-    position: None: it is not even taken over. lag: None: Kafka has not been asked for events of it.
+    position: None: it is not even taken over. lag: None: Kafka does not answer for it, or is not asked.
     """
 
     topic: str
@@ -88,7 +88,7 @@ class Watchdog:
         positions: the committed offset of each owned partition whose tables are restored.
         lags: offsets between it and the last stable offset. Not the high watermark: somebody
         else's open transaction, which nobody can read past, would then look like a stall. A partition without one
-        has not been read yet, which it should.
+        is not being read, which it should: what was last known of it may be long ago.
         waiting: the partitions that are to be taken over, with a number that changes while something is done for it.
         """
         now_ms = self._clock() * 1000
