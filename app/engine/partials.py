@@ -20,7 +20,7 @@ def merge_partials(
     """One row per key. keys: what rows must have in common; merges: what becomes of their other columns.
 
     A row that stands alone stays as it is. Many different keys are sorted by their hashes, so that the rows
-    of a group are neighbours: quicker than to find each row's group in a table that no cache holds.
+    of a group are neighbours: each group is then looked up in a table of all of them while it is still in the cache.
     """
     if len(partials) > _GROUPS_IN_CACHE:
         partials = partials.rechunk()

@@ -28,7 +28,7 @@ def test_it_is_noticed_and_the_next_start_goes_on(broker: str, tmp_path: Path) -
         job.cluster.wait_for_lag_zero(job.sources, item)
         deaf.touch()
         assert item.wait(60) == EXIT_CODE
-        assert "not read, for 5 s" in item.log_tail()
+        assert "not read, for" in item.log_tail()
         deaf.unlink()
         sales.write(1_000)
         item.start()
