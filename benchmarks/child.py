@@ -14,15 +14,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 from benchmarks.meter import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]
+CPU_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _END_TIMEOUT_S = 5.0
 _LOG_TAIL_LINES = 30
 
 
 class ChildError(RuntimeError):
     """A child process ended early or is too silent; the message has its last words."""
+
+
+def cpu_seconds(pid: int, since: float = 0.0) -> float:
+    """What a process has used of the processor, all threads, since it had used `since` seconds.
+
+    The kernel tells it in ticks of CPU_TICK_S; less than one is told as one, so that a rate can be made of it.
+    """
+    return max(CPU_TICK_S, sum(psutil.Process(pid).cpu_times()[:2]) - since)
 
 
 class Child:

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from benchmarks.check import differences, emitted
-from benchmarks.child import ROOT, Child, ChildError
+from benchmarks.child import ROOT, Child, ChildError, cpu_seconds
 from benchmarks.events import Workload
 from benchmarks.scrape import free_port, scrape
 from benchmarks.stall import Stall
@@ -67,7 +67,7 @@ def measured(bench: Workbench, worker: Child, topic: str, group: str, label: str
     ends = bench.topics.ends(topic, bench.workload.partitions)
     first_fetch = _first_fetch(worker)
     process = psutil.Process(worker.pid)
-    cpu_before = sum(process.cpu_times()[:2])
+    cpu_before = cpu_seconds(worker.pid)
     samples: list[tuple[float, int, float]] = []
     stall = Stall(label, STALL_S_MAX)
     with bench.step(label, sum(ends)) as step:
@@ -83,13 +83,13 @@ def measured(bench: Workbench, worker: Child, topic: str, group: str, label: str
             stall.at(done)
             time.sleep(SAMPLE_INTERVAL_S)
     seconds = samples[-1][0]
-    cpu_seconds = sum(process.cpu_times()[:2]) - cpu_before
+    cpu_s = cpu_seconds(worker.pid, cpu_before)
     return {
         "events": sum(ends),
         "seconds": seconds,
         "events_per_second": sum(ends) / seconds,
-        "cpu_seconds": cpu_seconds,
-        "events_per_cpu_second": sum(ends) / cpu_seconds,
+        "cpu_seconds": cpu_s,
+        "events_per_cpu_second": sum(ends) / cpu_s,
         "peak_memory_mb": worker.peak_memory_mb(),
         "series": samples,
     }

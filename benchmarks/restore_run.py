@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from app.state.rocksdb_store import RocksDBStore
 from benchmarks.check import differences
-from benchmarks.child import Child, ChildError
+from benchmarks.child import Child, ChildError, cpu_seconds
 from benchmarks.events import Workload
 from benchmarks.main_job_run import START_S_MAX, measured
 from benchmarks.scrape import free_port, sums
@@ -43,7 +41,7 @@ def run_restore(bench: Workbench) -> dict[str, Any]:
         _wait_until_ready(worker)
         step.at(1)
         facts = sums(int(port))
-        cpu_seconds = sum(psutil.Process(worker.pid).cpu_times()[:2])
+        cpu_s = cpu_seconds(worker.pid)
         memory_mb = worker.peak_memory_mb()
     path = Path(worker.environment["HEADRACE_DATA_DIR"]) / "state" / group / WORKER_ID / "rocksdb"
     found = _stored(path, workload.partitions)
@@ -54,7 +52,7 @@ def run_restore(bench: Workbench) -> dict[str, Any]:
         "seconds": seconds,
         "keys_per_second": found.height / seconds,
         "records": int(facts["headrace_restore_records_total"]),
-        "cpu_seconds": cpu_seconds,
+        "cpu_seconds": cpu_s,
         "peak_memory_mb": memory_mb,
         "correct": not faults,
         "differences": faults,

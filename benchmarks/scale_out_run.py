@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks.check import differences, emitted
-from benchmarks.child import Child
+from benchmarks.child import Child, cpu_seconds
 from benchmarks.gate import closed_gate
 from benchmarks.latency import SILENCE_S_MAX, await_ready
 from benchmarks.main_job_run import SAMPLE_INTERVAL_S, STALL_S_MAX, WORKER
@@ -68,11 +68,11 @@ def _run(bench: Workbench, count: int) -> dict[str, Any]:
             workers.append(stack.enter_context(_worker(bench, topic, BENCH_CORE=core, **group)))
             await_ready(workers[-1])
         _await_shares(workers, partitions)
-        broker = _broker(bench.servers)
-        before = _cpu_seconds(broker)
+        broker = _broker_pid(bench.servers)
+        before = cpu_seconds(broker) if broker else 0.0
         gate.abort_transaction()
         facts = _measured(bench, workers, topic, group["HEADRACE_APP_ID"], label)
-        facts["broker_cpu_seconds"] = _cpu_seconds(broker) - before
+        facts["broker_cpu_seconds"] = cpu_seconds(broker, before) if broker else 0.0
         derived = f"{group['HEADRACE_APP_ID']}.totals"
         ends = bench.topics.settled_ends(derived, partitions)
         values = read_committed(bench.servers, derived, [0] * partitions, ends)
@@ -106,8 +106,7 @@ def _measured(
     """From now until the group has committed all events of the topic."""
     partitions = bench.workload.partitions
     events = bench.workload.events + partitions
-    processes = [psutil.Process(worker.pid) for worker in workers]
-    before = [_cpu_seconds(process) for process in processes]
+    before = [cpu_seconds(worker.pid) for worker in workers]
     started = time.monotonic()
     stall = Stall(label, STALL_S_MAX)
     with bench.step(label, events) as step:
@@ -122,7 +121,7 @@ def _measured(
             stall.at(done)
             time.sleep(SAMPLE_INTERVAL_S * (1 if done > _NEAR * events else _SELDOM))
     seconds = time.monotonic() - started
-    cpu = [_cpu_seconds(process) - began for process, began in zip(processes, before, strict=True)]
+    cpu = [cpu_seconds(worker.pid, began) for worker, began in zip(workers, before, strict=True)]
     return {
         "events": events,
         "seconds": seconds,
@@ -133,8 +132,8 @@ def _measured(
     }
 
 
-def _broker(servers: str) -> psutil.Process | None:
-    """The broker's process, if it is on this machine."""
+def _broker_pid(servers: str) -> int | None:
+    """The broker's process id, if it is on this machine."""
     port = int(servers.split(",")[0].rsplit(":", 1)[1])
     for connection in psutil.net_connections("tcp"):
         if (
@@ -142,9 +141,5 @@ def _broker(servers: str) -> psutil.Process | None:
             and connection.laddr.port == port
             and connection.pid
         ):
-            return psutil.Process(connection.pid)
+            return connection.pid
     return None
-
-
-def _cpu_seconds(process: psutil.Process | None) -> float:
-    return sum(process.cpu_times()[:2]) if process else 0.0

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from benchmarks import check, events, latency, scrape
-from benchmarks.child import ROOT, Child, ChildError
+from benchmarks.child import CPU_TICK_S, ROOT, Child, ChildError, cpu_seconds
 from benchmarks.events import FIELDS, WINDOW_MS, Workload, encode
 from benchmarks.latency_consumer import SAMPLE_EVERY, Ages
 from benchmarks.latency_producer import Pool
@@ -164,6 +164,11 @@ def test_a_child_s_last_words_are_in_the_error(tmp_path: Path) -> None:
         pytest.raises(ChildError, match=r"(?s)failing ended with exit code 1.*no luck today"),
     ):
         list(child.reports(30))
+
+
+def test_a_rate_can_be_made_of_any_time_on_the_processor() -> None:
+    used = cpu_seconds(os.getpid())
+    assert cpu_seconds(os.getpid(), since=used + 1) == CPU_TICK_S
 
 
 def test_the_meter_measures_from_the_first_event_to_the_last(tmp_path: Path) -> None:
