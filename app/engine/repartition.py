@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import polars as pl
 
+from app.codecs.key_hash import key_hashes
 from app.codecs.murmur2 import partitions
 from app.codecs.record_batch import Records
 from app.engine import segment
@@ -47,13 +48,14 @@ class Sender:
             told = self._told[target_partition]
             if part is None and told is not None and self._matters(told) == self._matters(progress):
                 continue
-            *others, last = (
-                [b""] if part is None else segment.encode(part, self._table.by, self._bytes_max)
-            )
+            *others, last = [b""] if part is None else self._segments(part)
             for chunk in others:
                 yield self._record(target_partition, chunk, Progress(told.time if told else None))
             yield self._record(target_partition, last, progress)
             self._told[target_partition] = progress
+
+    def _segments(self, part: pl.DataFrame) -> list[bytes]:
+        return segment.encode(part, key_hashes(part, self._table.by), self._bytes_max)
 
     def _matters(self, progress: Progress) -> tuple[int | None, bool]:
         """How far windows are closed by it, and whether it holds others back."""

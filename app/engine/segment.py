@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from app.codecs.key_hash import any_held, key_filter, key_hashes
+from app.codecs.key_hash import any_held, key_filter
+from app.engine.key_sample import KeySample
 
 _KEY = struct.Struct(">cQBQH")
 _BIAS = 1 << 63
@@ -51,16 +52,25 @@ class Head:
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """The segments that one checkpoint or merge wrote for one window."""
+    """The segments that one checkpoint or merge wrote for one window.
+
+    sample: of its keys; None: this process has not written the run itself.
+    """
 
     level: int
     sequence: int
     heads: tuple[Head, ...]
+    sample: KeySample | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:
         """Bytes of all its frames, compressed."""
         return sum(head.size for head in self.heads)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all its frames."""
+        return sum(head.rows for head in self.heads)
 
     def keys(self, pane: int) -> list[bytes]:
         """The keys of its segments; keys sort by window, then level, sequence and chunk."""
@@ -70,9 +80,10 @@ class Run:
         """The key of one of its segments."""
         return _KEY.pack(_MARK, pane + _BIAS, self.level, self.sequence, chunk)
 
-    def grown(self, heads: Sequence[Head]) -> Run:
-        """The run with further segments behind its own."""
-        return Run(self.level, self.sequence, (*self.heads, *heads))
+    def grown(self, heads: Sequence[Head], sample: KeySample) -> Run:
+        """The run with further segments, of greater hashes, behind its own. sample: of their keys."""
+        whole = self.sample and self.sample.followed_by(sample) if self.heads else sample
+        return Run(self.level, self.sequence, (*self.heads, *heads), whole)
 
 
 def head_bytes(key: bytes, value: bytes) -> bytes:
@@ -100,10 +111,9 @@ def runs_of(heads: Mapping[bytes, bytes]) -> dict[int, tuple[Run, ...]]:
     return windows
 
 
-def encode(frame: pl.DataFrame, keys: Sequence[str], bytes_max: int) -> list[bytes]:
-    """Write a frame as segments of at most `bytes_max` bytes, or of one row that is larger; keys: its key columns."""
+def encode(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) -> list[bytes]:
+    """Write a frame as segments of at most `bytes_max` bytes, or of one row that is larger; hashes: of its keys."""
     frame = frame.rechunk()
-    hashes = key_hashes(frame, keys)
     if frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
         data = _encoded(frame, hashes)
         if len(data) <= bytes_max:

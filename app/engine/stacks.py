@@ -17,6 +17,7 @@ import polars as pl
 
 from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine import segment
+from app.engine.key_sample import KeySample, different_keys
 from app.engine.layout import Layout
 from app.engine.segment import Head, Run
 from app.engine.sessions import LAST
@@ -231,13 +232,12 @@ class StackUpdate:
     def _merge_too_much(self, pane: int) -> None:
         """Merge what is too much, or begin to if it is large: a size class that is full, or all runs.
 
-        All of them when those beside the largest are as large as it: most of their rows may be older
-        values of the same keys, and so what is kept stays below twice the live state. Two runs, and
-        what a segment can hold, are left alone.
+        All of them when half of what is kept is older values of the same keys, so that it stays below twice
+        the live state. Two runs, and what a segment can hold, are left alone.
         """
         runs = self.stacks.runs[pane]
         total = sum(run.size for run in runs)
-        wasteful = total >= 2 * max(run.size for run in runs)
+        wasteful = total >= 2 * _live(runs)
         if total <= self._sizes.slice_bytes:
             if wasteful and len(runs) > _RUNS_LEFT_ALONE and total > self._sizes.segment_bytes_max:
                 top = max(run.level for run in runs)
@@ -363,10 +363,11 @@ class StackUpdate:
         self, pane: int, level: int, sequence: int, frame: pl.DataFrame, before: Run | None = None
     ) -> Run:
         """A run of these rows, or `before` with them behind its own."""
-        stored = self._layout.write(frame)
-        values = segment.encode(stored, self._table.by, self._sizes.segment_bytes_max)
+        stored = self._layout.write(frame).rechunk()
+        hashes = key_hashes(stored, self._table.by)
+        values = segment.encode(stored, hashes, self._sizes.segment_bytes_max)
         first = before or Run(level, sequence, ())
-        run = first.grown([Head.of(value) for value in values])
+        run = first.grown([Head.of(value) for value in values], KeySample.of(hashes))
         for number, value in enumerate(values, len(first.heads)):
             self.puts[run.key(pane, number)] = value
         return run
@@ -379,3 +380,13 @@ class StackUpdate:
             # what this very update has put was never anywhere else
             if self.puts.pop(key, None) is None:
                 self.deletes.append(key)
+
+
+def _live(runs: Sequence[Run]) -> int:
+    """About how many bytes of runs are the newest rows of their keys; at least those of the largest are."""
+    largest, total = max(run.size for run in runs), sum(run.size for run in runs)
+    samples = [run.sample for run in runs if run.sample]
+    if total < 2 * largest or len(samples) < len(runs):
+        return largest
+    rows = sum(run.rows for run in runs)
+    return max(largest, total * different_keys(samples) // rows)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from hypothesis import strategies as st
 
-from app.codecs.key_hash import key_hashes
 from app.engine import segment
 from app.engine.stacks import Sizes
 
@@ -20,10 +20,10 @@ def segments_of(rows_max: int) -> Iterator[None]:
     """Cut segments after so many rows, as large ones are cut by bytes."""
     encode = segment.encode
 
-    def cut(frame: pl.DataFrame, keys: Sequence[str], bytes_max: int) -> list[bytes]:
-        ordered = frame[np.argsort(key_hashes(frame, keys))]
-        parts = ordered.iter_slices(rows_max)
-        return [data for part in parts for data in encode(part, keys, bytes_max)]
+    def cut(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) -> list[bytes]:
+        order = np.argsort(hashes)
+        parts = [order[first : first + rows_max] for first in range(0, len(order), rows_max)]
+        return [data for part in parts for data in encode(frame[part], hashes[part], bytes_max)]
 
     with patch.object(segment, "encode", cut):
         yield

@@ -7,6 +7,7 @@ import io
 import msgspec
 import polars as pl
 
+from app.codecs.key_hash import key_hashes
 from app.engine import names, segment
 from app.engine.aggregates import count, mean
 from app.engine.definition import DEFINITION_KEY, Definition
@@ -46,7 +47,7 @@ def test_keys_of_segments() -> None:
 
 def test_segment() -> None:
     frame = pl.DataFrame({"shop": ["a", "b"], "events": [1, 2]})
-    (value,) = segment.encode(frame, ["shop"], 10_000)
+    (value,) = segment.encode(frame, key_hashes(frame, ["shop"]), 10_000)
     head = head_bytes(b"s", value)
     ipc = len(value) - len(head)
     assert head.hex() == (

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.codecs.key_hash import key_hashes
 from app.engine import segment
 from app.engine.definition import DEFINITION_KEY, Definition
 from app.engine.layout import Layout
@@ -57,6 +58,23 @@ def test_what_is_kept_of_a_small_table_is_not_much_more_than_its_rows() -> None:
         rows = max(run.size for run in runs)
         assert sum(run.size for run in runs) <= 2 * rows + sizes.segment_bytes_max
     assert {row["events"] for row in bench.rows(item)} == {60}
+    check_live(bench, item)
+    bench.close()
+
+
+@pytest.mark.parametrize(("step", "few"), [(0, True), (500, False)], ids=["same", "different"])
+@pytest.mark.parametrize("slice_bytes", [4 << 20, 20_000], ids=["at once", "in slices"])
+def test_runs_are_merged_for_what_is_twice_in_them(step: int, few: bool, slice_bytes: int) -> None:
+    item = table("sales", ("shop",), tumbling(1000))
+    sizes = Sizes(segment_bytes_max=16 << 10, slice_bytes=slice_bytes)
+    bench = Workbench([item], sizes=sizes)
+    for number in range(10):
+        shops = range(number * step, number * step + 500)
+        bench.send(0, [(number, Sale(shop=f"shop {shop}", size=1)) for shop in shops])
+        bench.settle()
+    (part,) = bench.worker.processor.partitions_of("sales")
+    assert (len(part.stacks.runs[0]) <= 3) is few
+    assert len(part.stacks.runs[0]) <= 10
     check_live(bench, item)
     bench.close()
 
@@ -137,7 +155,7 @@ def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:
     """Not even of the run that the small ones have become in this very checkpoint."""
     item = table("sales", ("shop",), tumbling(1000))
     partial = item.partial(batch_of([Sale(shop="a", size=1)]).frame)
-    (value,) = segment.encode(partial, item.by, 1 << 20)
+    (value,) = segment.encode(partial, key_hashes(partial, item.by), 1 << 20)
     small, large = replace(Head.of(value), size=100), replace(Head.of(value), size=10_000)
     stack = (
         *(Run(1, sequence, (large,)) for sequence in (4, 8)),
@@ -164,7 +182,7 @@ def test_a_sweep_keeps_what_the_same_checkpoint_has_merged() -> None:
     item = mortal(("shop",), ttl=60)
     layout = Layout(item, Definition.of(item, 1))
     partial = item.partial(batch_of([Sale(shop="a", size=1)]).frame)
-    (value,) = segment.encode(layout.write(partial), item.by, 1 << 20)
+    (value,) = segment.encode(layout.write(partial), key_hashes(partial, item.by), 1 << 20)
     for level in range(255):
         before = Stacks({0: tuple(Run(level, number, (Head.of(value),)) for number in (4, 5, 6))})
         update = StackUpdate(
