@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from app.codecs.compression import LZ4, NONE, compress
+from app.codecs.compression import LZ4, compress
 from app.codecs.crc32c_kernel import crc32c
 from app.codecs.kernel import read_only
 from app.codecs.murmur2 import place
@@ -168,7 +168,7 @@ class _Writer:
             for array in (texts.address, texts.length)
         ]
         self._id_prefix = np.frombuffer(records.id_prefix, np.uint8)
-        self._before = np.frombuffer(_varint(1 + len(records.headers)) + _text(_ID), np.uint8)
+        self._before = np.frombuffer(varint(1 + len(records.headers)) + _text(_ID), np.uint8)
         common = b"".join(_text(name.encode()) + _text(value) for name, value in records.headers)
         self._after = np.frombuffer(common, np.uint8)
         self._timestamp = read_only(records.timestamp)
@@ -217,17 +217,9 @@ class _Writer:
         return int(after), int(size)
 
 
-def written_batch(topic: str, partition: int, times: Sequence[int], batch: bytes) -> UnsentBatch:
-    """A whole, uncompressed record batch that was made otherwise. times: its records', in ms."""
-    payload = memoryview(batch)[_HEAD.size + _BODY.size :]
-    codec, data = LZ4, compress(LZ4, payload)
-    if len(data) >= len(payload):  # segments are compressed already
-        codec, data = NONE, compress(NONE, payload)
-    return UnsentBatch(topic, partition, len(times), times[0], max(times), codec, data)
-
-
-def _varint(value: int) -> bytes:
-    rest, out = value << 1, bytearray()
+def varint(value: int) -> bytes:
+    """A number of 64 bits as Kafka's zigzag varint."""
+    rest, out = (value << 1) ^ (value >> 63), bytearray()
     while rest >= 0x80:
         out.append(rest & 0x7F | 0x80)
         rest >>= 7
@@ -236,4 +228,4 @@ def _varint(value: int) -> bytes:
 
 
 def _text(text: bytes) -> bytes:
-    return _varint(len(text)) + text
+    return varint(len(text)) + text

@@ -8,24 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-
 from app.codecs.murmur2 import partition as partition_of
-from app.codecs.record_writer import (
-    BATCH_BYTES_MAX,
-    Packing,
-    UnsentBatch,
-    in_turn,
-    write_batches,
-    written_batch,
-)
+from app.codecs.record_rows import Row, row_batches
+from app.codecs.record_writer import Packing, UnsentBatch, in_turn, write_batches
 from app.engine import names
 from app.engine.batch import Emission, joined, of_one_kind, pieces
 from app.engine.checkpoint import Checkpoint, Record
 from app.engine.derived_events import derived_records
 from app.events.event import event_type
 
-_MAGIC = 2
 _EMISSION_ROWS_MAX = 3 << 14
 """Of derived events that are in memory as JSON at a time."""
 _LANES_MAX = 8
@@ -57,13 +48,14 @@ class Outbox:
     ) -> Iterator[UnsentBatch]:
         """All batches, in an order in which partitions take turns."""
         yield from in_turn(
-            _cut(*here, records)
+            row_batches(*here, _rows(records))
             for here, records in self._placed(checkpoint.records, partition_counts).items()
         )
         for emissions in of_one_kind(checkpoint.emissions):
             yield from self._derived(emissions, partition_counts)
         yield from in_turn(
-            _cut(*here, records) for here, records in self._changes(checkpoint).items()
+            row_batches(*here, _rows(records))
+            for here, records in self._changes(checkpoint).items()
         )
 
     def _derived(
@@ -136,32 +128,8 @@ def _ahead(threads: Executor, batches: Iterator[UnsentBatch]) -> Iterator[Unsent
     return made()
 
 
-def _cut(topic: str, partition: int, records: Sequence[Record]) -> Iterator[UnsentBatch]:
-    """Batches of at most BATCH_BYTES_MAX, or of one record that is larger."""
+def _rows(records: Iterable[Record]) -> Iterator[Row]:
     now_ms = time.time_ns() // 1_000_000
-    first = 0
-    while first < len(records):
-        builder = DefaultRecordBatchBuilder(
-            magic=_MAGIC,
-            compression_type=0,
-            is_transactional=True,
-            producer_id=-1,
-            producer_epoch=-1,
-            base_sequence=-1,
-            batch_size=BATCH_BYTES_MAX,
-        )
-        times: list[int] = []
-        for record in itertools.islice(records, first, None):
-            stamp = now_ms if record.timestamp is None else max(record.timestamp, 0)
-            # the builder takes a first record of any size, and gives None for one that does not fit
-            if not builder.append(
-                len(times),
-                timestamp=stamp,
-                key=record.key,
-                value=record.value,
-                headers=list(record.headers),
-            ):
-                break
-            times.append(stamp)
-        yield written_batch(topic, partition, times, bytes(builder.build()))
-        first += len(times)
+    for record in records:
+        stamp = now_ms if record.timestamp is None else max(record.timestamp, 0)
+        yield Row(record.key, record.value, stamp, record.headers)

@@ -3,11 +3,15 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cramjam
 from aiokafka.codec import snappy_encode
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
+
+from app.codecs.record_writer import UnsentBatch
 
 HEADER_BYTES = 61
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
@@ -90,3 +94,15 @@ def sealed(raw: bytes) -> bytes:
     struct.pack_into(">i", batch, 8, len(batch) - 12)
     struct.pack_into(">I", batch, 17, calc_crc32c(bytes(batch[21:])))
     return bytes(batch)
+
+
+def read(batch: UnsentBatch, **producer: int) -> list[tuple[Any, ...]]:
+    """Key, value, timestamp and headers of each record, as aiokafka reads them. producer: as `sealed` takes it."""
+    raw = MemoryRecords(bytes(batch.sealed(**producer)))
+    found = raw.next_batch()
+    assert found is not None
+    assert found.validate_crc()
+    rows = [(r.offset, r.key, r.value, r.timestamp, r.headers) for r in found]
+    assert [offset for offset, *_ in rows] == list(range(batch.count))
+    assert raw.next_batch() is None
+    return [row[1:] for row in rows]

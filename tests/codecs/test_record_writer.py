@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,11 +14,10 @@ from app.codecs.murmur2 import partition as partition_of
 from app.codecs.record_writer import (
     Packing,
     RecordColumns,
-    UnsentBatch,
     write_batches,
-    written_batch,
 )
 from app.codecs.texts import Texts
+from tests.codecs.record_batches import read
 
 FRAME_BYTES = 15
 """Of an LZ4 frame around what cannot be compressed."""
@@ -47,17 +45,6 @@ def columns(
         common,
         id_prefix,
     )
-
-
-def read(batch: UnsentBatch, **producer: int) -> list[tuple[Any, ...]]:
-    raw = MemoryRecords(bytes(batch.sealed(**producer)))
-    found = raw.next_batch()
-    assert found is not None
-    assert found.validate_crc()
-    rows = [(r.offset, r.key, r.value, r.timestamp, r.headers) for r in found]
-    assert [offset for offset, *_ in rows] == list(range(batch.count))
-    assert raw.next_batch() is None
-    return [row[1:] for row in rows]
 
 
 @settings(deadline=None)
@@ -147,14 +134,3 @@ def test_what_the_producer_adds() -> None:
     assert (found.producer_id, found.producer_epoch, found.base_sequence) == (5, 3, 11)
     assert found.is_transactional
     assert not MemoryRecords(bytes(batch.sealed())).next_batch().is_transactional
-
-
-@pytest.mark.parametrize("value", [b"a" * 5000, bytes(np.random.default_rng(3).bytes(5000))])
-def test_a_batch_that_was_made_otherwise(value: bytes) -> None:
-    from aiokafka.record.default_records import DefaultRecordBatchBuilder
-
-    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
-    builder.append(0, timestamp=40, key=b"k", value=value, headers=[("h", None)])
-    batch = written_batch("t", 3, [40], bytes(builder.build()))
-    assert len(batch.payload) < 5200
-    assert read(batch) == [(b"k", value, 40, [("h", None)])]
