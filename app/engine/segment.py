@@ -22,6 +22,8 @@ _KEY = struct.Struct(">cQBQH")
 _BIAS = 1 << 63
 _MARK = b"s"
 _HEAD = struct.Struct(">IIIQQ")
+_INLINE_BYTES_MAX = 12
+"""Of a text that lies in Arrow's view of it."""
 _COMPRESSION_MIN = 2
 """What is expected at least; a segment that becomes too large is made again, in halves."""
 
@@ -114,34 +116,44 @@ def runs_of(heads: Mapping[bytes, bytes]) -> dict[int, tuple[Run, ...]]:
 def encode(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) -> list[bytes]:
     """Write a frame as segments of at most `bytes_max` bytes, or of one row that is larger; hashes: of its keys."""
     frame = frame.rechunk()
+    texts = _text_format(frame)
     if frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
-        data = _encoded(frame, hashes)
+        data = _encoded(frame, hashes, texts)
         if len(data) <= bytes_max:
             return [data]
     # the ranges of segments may have one in 65,536 in common, and sorting by so much is one of counting
     order = np.argsort((hashes >> np.uint64(48)).astype(np.uint16), kind="stable")
-    return _cut(frame[order], hashes[order], bytes_max)
+    return _cut(frame[order], hashes[order], texts, bytes_max)
 
 
-def _cut(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) -> list[bytes]:
+def _cut(
+    frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], texts: pl.CompatLevel, bytes_max: int
+) -> list[bytes]:
     """Segments of a frame that is in the order of its hashes."""
     if len(frame) < 2 or frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
-        data = _encoded(frame, hashes)
+        data = _encoded(frame, hashes, texts)
         if len(data) <= bytes_max or len(frame) < 2:
             return [data]
     middle = len(frame) // 2
     return [
-        *_cut(frame[:middle], hashes[:middle], bytes_max),
-        *_cut(frame[middle:], hashes[middle:], bytes_max),
+        *_cut(frame[:middle], hashes[:middle], texts, bytes_max),
+        *_cut(frame[middle:], hashes[middle:], texts, bytes_max),
     ]
 
 
-def _encoded(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64]) -> bytes:
+def _encoded(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], texts: pl.CompatLevel) -> bytes:
     out = io.BytesIO()
-    frame.write_ipc_stream(out, compression="lz4", compat_level=pl.CompatLevel.oldest())
+    frame.write_ipc_stream(out, compression="lz4", compat_level=texts)
     data, held = out.getbuffer(), key_filter(hashes)
     low, high = (int(hashes.min()), int(hashes.max())) if len(hashes) else (0, 0)
     return b"".join([_HEAD.pack(len(held), len(frame), len(data), low, high), held, data])
+
+
+def _text_format(frame: pl.DataFrame) -> pl.CompatLevel:
+    """As Polars has texts in memory if they are all short; else Arrow's plain ones, which are smaller then."""
+    longest = frame.select(pl.col(pl.String).str.len_bytes().max())
+    short = all((size or 0) <= _INLINE_BYTES_MAX for column in longest for size in column)
+    return pl.CompatLevel.newest() if short else pl.CompatLevel.oldest()
 
 
 def decode(value: bytes) -> pl.DataFrame:
