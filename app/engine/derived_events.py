@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from app.codecs.json_writer import json_texts
@@ -18,7 +19,7 @@ def derived_records(emission: Emission, app_id: str) -> RecordColumns:
         event.topic,
         Texts.of(emission.frame[event.key].cast(pl.String)) if event.key else None,
         json_texts(emission.frame),
-        emission.times.clip(lower_bound=0).to_numpy(),  # Kafka has no times before 1970
+        np.maximum(emission.times.to_numpy(), 0),  # Kafka has no times before 1970
         Texts.of(emission.ids),
         [
             ("ce_specversion", b"1.0"),
