@@ -7,6 +7,7 @@ transaction an epoch of its own (KIP-890), so that no request can land on a late
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from aiokafka.protocol.types import (
     Int64,
     Schema,
     TaggedFields,
+    UnsignedVarInt32,
 )
 
 _STRING = CompactString("utf-8")
@@ -35,6 +37,22 @@ def _schema(*fields: Any) -> Schema:
 
 def _array(*fields: Any) -> CompactArray:
     return CompactArray(*fields, _TAGS)
+
+
+def _pieces(kind: Any, value: Any) -> Iterator[bytes]:
+    """What `kind.encode(value)` puts together."""
+    if isinstance(kind, Schema):
+        for field, item in zip(kind.fields, value, strict=True):
+            yield from _pieces(field, item)
+    elif isinstance(kind, CompactArray):
+        yield UnsignedVarInt32.encode(len(value) + 1)
+        for item in value:
+            yield from _pieces(kind.array_of, item)
+    elif kind is CompactBytes:
+        yield UnsignedVarInt32.encode(len(value) + 1)
+        yield value
+    else:
+        yield kind.encode(value)
 
 
 _THROTTLE = ("throttle_time_ms", Int32)
@@ -164,6 +182,10 @@ class Produce(_Flexible):
         ("timeout_ms", Int32),
         ("topics", _array(("name", _STRING), ("partitions", _PARTITIONS))),
     )
+
+    def encode(self) -> bytes:
+        """What the schema says; the batches, which are large, are copied once and not at every level of it."""
+        return b"".join(_pieces(self.SCHEMA, [getattr(self, name) for name in self.SCHEMA.names]))
 
 
 class ProduceAndAdd(Produce):
