@@ -18,6 +18,7 @@ from benchmarks.events import FIELDS, WINDOW_MS, Workload, encode
 from benchmarks.latency_consumer import SAMPLE_EVERY, Ages
 from benchmarks.latency_producer import Pool
 from benchmarks.stall import Stall
+from benchmarks.state_bench import StateRun
 
 SMALL = Workload(events=5_000, keys=50)
 
@@ -198,6 +199,12 @@ def test_the_worker_s_metrics_are_understood() -> None:
     text = metrics.render()
     found = scrape.facts(text if isinstance(text, str) else text.decode())
     assert found.keys() == {"checkpoints", "checkpoint_ms_mean", "fallback_events"}
+
+
+def test_the_state_alone_closes_all_windows_but_the_last() -> None:
+    closed, sent = StateRun(checkpoints=3, rows=200).run()
+    assert 3 * 590 < closed <= 3 * 600, "nearly all of 250,000 keys differ"
+    assert sent > closed
 
 
 # -- all of them -------------------------------------------------------------------------------
