@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from app.codecs.compression import LZ4, NONE, compress
 from app.codecs.record_writer import BATCH_BYTES_MAX, UnsentBatch, varint
 
-_COMPRESSED_BYTES_MIN: Final = 32 << 10
-"""Records that are so large on the average are segments, which are compressed already."""
+_SEGMENT_BYTES: Final = 32 << 10
+"""Segments that are so large on the average hold little that is not compressed already."""
 
 
 class Row(NamedTuple):
@@ -22,8 +22,13 @@ class Row(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]]
 
 
-def row_batches(topic: str, partition: int, rows: Iterable[Row]) -> Iterator[UnsentBatch]:
-    """Batches in the order of the rows, of at most BATCH_BYTES_MAX before compression, or of one row that is larger."""
+def row_batches(
+    topic: str, partition: int, rows: Iterable[Row], *, segments: bool = False
+) -> Iterator[UnsentBatch]:
+    """Batches in the order of the rows, of at most BATCH_BYTES_MAX before compression, or of one row that is larger.
+
+    segments: the values are compressed already.
+    """
     parts: list[bytes] = []
     times: list[int] = []
     size = 0
@@ -31,20 +36,22 @@ def row_batches(topic: str, partition: int, rows: Iterable[Row]) -> Iterator[Uns
         record = _record(row, len(times), row.time - times[0] if times else 0)
         length = sum(map(len, record))
         if times and size + length > BATCH_BYTES_MAX:
-            yield _batch(topic, partition, times, parts)
+            yield _batch(topic, partition, times, parts, segments)
             parts, times, size = [], [], 0
             record = _record(row, 0, 0)
         parts += record
         times.append(row.time)
         size += length
     if times:
-        yield _batch(topic, partition, times, parts)
+        yield _batch(topic, partition, times, parts, segments)
 
 
-def _batch(topic: str, partition: int, times: Sequence[int], parts: Sequence[bytes]) -> UnsentBatch:
+def _batch(
+    topic: str, partition: int, times: Sequence[int], parts: Sequence[bytes], segments: bool
+) -> UnsentBatch:
     codec, raw = NONE, b"".join(parts)
     payload = raw
-    if len(raw) < _COMPRESSED_BYTES_MIN * len(times):
+    if not segments or len(raw) < _SEGMENT_BYTES * len(times):
         packed = compress(LZ4, memoryview(raw))
         if len(packed) < len(raw):
             codec, payload = LZ4, packed

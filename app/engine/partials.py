@@ -16,13 +16,12 @@ _GROUPS_IN_CACHE = 20_000
 _GROUP = "_group"
 _REDUCES: dict[pl.DataType, tuple[np.ufunc, ...]] = {
     pl.Int64(): (np.add, np.minimum, np.maximum),
-    pl.Float64(): (
-        np.add,
-        np.fmin,
-        np.fmax,
-    ),  # a NaN is less than nothing: Polars passes it by, too
+    pl.Float64(): (np.add, np.fmin, np.fmax),
 }
-"""What numpy has for a sum, a minimum and a maximum of neighbours; Polars' `group_by` takes three times as long."""
+"""What numpy has for a sum, a minimum and a maximum of neighbours; Polars' `group_by` takes three times as long.
+
+As in Polars, a NaN is neither the least nor the largest where there is another number.
+"""
 
 
 def merge_partials(
@@ -64,12 +63,13 @@ def _reduced(
 ) -> pl.DataFrame:
     """One row per group, in their order."""
     starts = np.flatnonzero(np.diff(found.groups, prepend=np.uint32(0)))
-    columns = []
-    others = []
+    columns, others = [], []
     for merge in merges:
         column = _reduced_column(rows, found.several, starts, merge)
-        others += [merge] if column is None else []
-        columns += [] if column is None else [column]
+        if column is None:
+            others.append(merge)
+        else:
+            columns.append(column)
     reduced = rows.select(keys)[found.several[starts]].with_columns(columns)
     if not others:
         return reduced
@@ -86,12 +86,14 @@ def _reduced_column(
     merge: pl.Expr,
 ) -> pl.Series | None:
     """A column of `_reduced`; None: numpy cannot do it."""
-    name = merge.meta.output_name()
+    if merge.meta.has_multiple_outputs() or (name := merge.meta.output_name()) not in rows.columns:
+        return None
     values, column = rows.get_column(name), pl.col(name)
     if values.dtype not in _REDUCES or values.null_count():
         return None
     plain = (column.sum(), column.min(), column.max())
     for reduce, expression in zip(_REDUCES[values.dtype], plain, strict=True):
         if merge.meta.eq(expression):
-            return pl.Series(name, reduce.reduceat(values.to_numpy()[several], starts))
+            with np.errstate(over="ignore", invalid="ignore"):  # infinities add up to what they do
+                return pl.Series(name, reduce.reduceat(values.to_numpy()[several], starts))
     return None

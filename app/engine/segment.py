@@ -84,7 +84,9 @@ class Run:
 
     def grown(self, heads: Sequence[Head], sample: KeySample) -> Run:
         """The run with further segments, of greater hashes, behind its own. sample: of their keys."""
-        whole = self.sample and self.sample.followed_by(sample) if self.heads else sample
+        if not self.heads:
+            return Run(self.level, self.sequence, tuple(heads), sample)
+        whole = self.sample and self.sample.followed_by(sample)
         return Run(self.level, self.sequence, (*self.heads, *heads), whole)
 
 
@@ -150,10 +152,15 @@ def _encoded(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], texts: pl.Comp
 
 
 def _text_format(frame: pl.DataFrame) -> pl.CompatLevel:
-    """As Polars has texts in memory if they are all short; else Arrow's plain ones, which are smaller then."""
+    """As Polars has texts in memory if they are all short; else Arrow's plain ones, which are smaller then.
+
+    Within lists Polars would write the texts of all other rows that lie in the same memory, too.
+    """
+    nested = any(kind.is_nested() for kind in frame.dtypes)
     longest = frame.select(pl.col(pl.String).str.len_bytes().max())
-    short = all((size or 0) <= _INLINE_BYTES_MAX for column in longest for size in column)
-    return pl.CompatLevel.newest() if short else pl.CompatLevel.oldest()
+    if nested or any((size or 0) > _INLINE_BYTES_MAX for column in longest for size in column):
+        return pl.CompatLevel.oldest()
+    return pl.CompatLevel.newest()
 
 
 def decode(value: bytes) -> pl.DataFrame:

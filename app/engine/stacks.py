@@ -25,6 +25,8 @@ from app.engine.table import Table
 
 _LEVEL_MAX = 254
 _RUNS_LEFT_ALONE = 2
+_KEPT_MAX = 4
+"""So many times the largest run is kept of a window at most, whatever the samples tell."""
 _WORTH = 2
 """A closed window is kept as one run if that has at most one row for so many."""
 
@@ -233,7 +235,8 @@ class StackUpdate:
         """Merge what is too much, or begin to if it is large: a size class that is full, or all runs.
 
         All of them when half of what is kept is older values of the same keys, so that it stays below twice
-        the live state. Two runs, and what a segment can hold, are left alone.
+        the live state, and below four times where rows are of very different sizes. Two runs, and what a
+        segment can hold, are left alone.
         """
         runs = self.stacks.runs[pane]
         total = sum(run.size for run in runs)
@@ -383,10 +386,12 @@ class StackUpdate:
 
 
 def _live(runs: Sequence[Run]) -> int:
-    """About how many bytes of runs are the newest rows of their keys; at least those of the largest are."""
+    """About how many bytes of runs are the newest rows of their keys, if rows are about as large as one another.
+
+    Those of the largest are, at least; only they count when all is _KEPT_MAX times as much, for rows may not be.
+    """
     largest, total = max(run.size for run in runs), sum(run.size for run in runs)
     samples = [run.sample for run in runs if run.sample]
-    if total < 2 * largest or len(samples) < len(runs):
+    if total < 2 * largest or total >= _KEPT_MAX * largest or len(samples) < len(runs):
         return largest
-    rows = sum(run.rows for run in runs)
-    return max(largest, total * different_keys(samples) // rows)
+    return max(largest, total * different_keys(samples) // sum(run.rows for run in runs))

@@ -54,7 +54,7 @@ class Outbox:
         for emissions in of_one_kind(checkpoint.emissions):
             yield from self._derived(emissions, partition_counts)
         yield from in_turn(
-            row_batches(*here, _rows(records))
+            row_batches(*here, _rows(records), segments=True)
             for here, records in self._changes(checkpoint).items()
         )
 

@@ -32,16 +32,20 @@ def test_every_record_is_there_in_order(records: list[Row], bytes_max: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("value", "codec"),
+    ("value", "segments", "codec"),
     [
-        (b"a" * 5000, LZ4),
-        (np.random.default_rng(3).bytes(5000), NONE),
-        (b"a" * 100_000, NONE),
+        (b"a" * 5000, False, LZ4),
+        (np.random.default_rng(3).bytes(5000), False, NONE),
+        (b"a" * 100_000, False, LZ4),
+        (b"a" * 5000, True, LZ4),
+        (b"a" * 100_000, True, NONE),
     ],
-    ids=["compressible", "not", "as large as a segment"],
+    ids=["compressible", "not", "large", "small segment", "large segment"],
 )
-def test_what_compression_does_not_help_stays_as_it_is(value: bytes, codec: int) -> None:
-    (batch,) = row_batches("t", 0, [Row(b"k", value, 40, [("h", None)])])
+def test_what_compression_does_not_help_stays_as_it_is(
+    value: bytes, segments: bool, codec: int
+) -> None:
+    (batch,) = row_batches("t", 0, [Row(b"k", value, 40, [("h", None)])], segments=segments)
     assert batch.codec == codec
     assert len(batch.payload) < len(value) + 50
     assert read(batch) == [(b"k", value, 40, [("h", None)])]

@@ -39,7 +39,7 @@ def test_many_keys_are_counted_nearly(sizes: tuple[int, ...], shared: float) -> 
     )
 
 
-@pytest.mark.parametrize("sizes", [(100, 100, 5000), (5000, 5000), (1,)])
+@pytest.mark.parametrize("sizes", [(100, 100, 5000), (5000, 5000), (400,) * 20, (1,)])
 def test_a_run_that_is_written_in_slices_has_the_sample_of_its_whole(
     sizes: tuple[int, ...],
 ) -> None:
@@ -48,3 +48,11 @@ def test_a_run_that_is_written_in_slices_has_the_sample_of_its_whole(
     whole = reduce(KeySample.followed_by, map(KeySample.of, slices))
     assert different_keys([whole]) == pytest.approx(len(found), rel=0.2)
     assert different_keys([whole, KeySample.of(found)]) == different_keys([KeySample.of(found)])
+    assert len(whole.hashes) <= 1024
+
+
+@pytest.mark.parametrize("rank", [0, 1, 5, 300])
+def test_a_key_that_comes_very_often_does_not_hide_the_others(rank: int) -> None:
+    found = np.sort(np.random.default_rng(5).integers(0, 1 << 64, 4000, np.uint64))
+    hashes = np.concatenate([found, np.repeat(found[rank], 700)])
+    assert different_keys([KeySample.of(hashes)]) == pytest.approx(4000, rel=0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from random import Random
 
 import numpy as np
@@ -71,3 +72,16 @@ def test_as_many_as_are_sorted_without_being_told_to() -> None:
         {"pane": 0, "user": users, "rate": 1.0, "count": 1, "largest": np.arange(100_000.0)}
     )
     check(rows)
+
+
+def test_what_numpy_cannot_do_is_left_to_polars() -> None:
+    """Several columns by one expression; and infinities, of which no warning is given."""
+    rows = pl.DataFrame({"key": [f"{number % 60_000}" for number in range(100_000)]}).with_columns(
+        first=pl.lit(1), second=pl.lit(2), third=pl.Series([float("inf"), float("-inf")] * 50_000)
+    )
+    merges = [pl.col("first", "second").sum(), pl.col("third").sum()]
+    expected = rows.group_by("key").agg(merges)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = merge_partials(rows, ["key"], merges)
+    assert_frame_equal(found, expected, check_row_order=False)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from app.codecs.key_hash import key_hashes
 from app.engine import segment
 from app.engine.definition import DEFINITION_KEY, Definition
+from app.engine.key_sample import KeySample
 from app.engine.layout import Layout
 from app.engine.segment import Head, Run
 from app.engine.stacks import Budget, Sizes, Stacks, StackUpdate
@@ -175,6 +177,39 @@ def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:
     made = update.stacks.builds[0]
     assert len(made.sources) == 3
     assert (made.level, made.sequence) not in made.sources
+
+
+@pytest.mark.parametrize("hot", [2, 4])
+def test_what_is_kept_is_bounded_where_a_few_rows_are_large(hot: int) -> None:
+    """The keys of these rows tell nothing then, as they are few among all."""
+    item = table("sales", ("shop",), None)
+    partial = item.partial(batch_of([Sale(shop="a", size=1)]).frame)
+    (value,) = segment.encode(partial, key_hashes(partial, item.by), 1 << 20)
+    head = Head.of(value)
+    many = KeySample.of(np.random.default_rng(2).integers(0, 1 << 64, 1000, np.uint64))
+    stack = (
+        Run(1, 1, (replace(head, rows=1000, size=10_000),), many),
+        *(
+            Run(
+                0,
+                2 + number,
+                (replace(head, rows=1, size=9000),),
+                KeySample.of(key_hashes(partial, item.by)),
+            )
+            for number in range(hot)
+        ),
+    )
+    update = StackUpdate(
+        Stacks({0: stack}),
+        item,
+        Layout(item, Definition.of(item, 1)),
+        12,
+        Sizes(slice_bytes=20_000),
+        Budget(1),
+        lambda keys: [value] * len(keys),
+    )
+    update.append(0, partial)
+    assert bool(update.stacks.builds) is (hot == 4)
 
 
 def test_a_sweep_keeps_what_the_same_checkpoint_has_merged() -> None:

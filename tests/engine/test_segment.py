@@ -67,6 +67,17 @@ def test_a_large_frame_is_cut_below_the_limit() -> None:
     assert found.sort("text").equals(frame.sort("text"))
 
 
+def test_texts_within_lists_are_cut_too() -> None:
+    noise = random.Random(1)
+    tags = [[noise.randbytes(20).hex() for _ in range(3)] for _ in range(1000)]
+    frame = pl.DataFrame({"tags": tags, "shop": "short"})
+    chunks = segment.encode(frame, key_hashes(frame, ["tags"]), 20_000)
+    assert max(map(len, chunks)) <= 20_000
+    assert sum(map(len, chunks)) < 2 * 120 * len(frame)
+    found = pl.concat([segment.decode(chunk) for chunk in chunks])
+    assert sorted(found["tags"].to_list()) == sorted(tags)
+
+
 def test_a_row_that_is_larger_stands_alone() -> None:
     noise = random.Random(1)
     sizes = [50, 2000, 50, 3000, 50]
