@@ -43,7 +43,7 @@ class KeySample:
     @classmethod
     def _cut(cls, hashes: npt.NDArray[np.uint64], last: int) -> KeySample:
         if len(hashes) > _HASHES:
-            return cls(hashes[: _HASHES + 1], int(hashes[_HASHES]))
+            return cls(hashes[: _HASHES + 1].copy(), int(hashes[_HASHES]))
         return cls(hashes, last)
 
 
