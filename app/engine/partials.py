@@ -18,7 +18,7 @@ _REDUCES: dict[pl.DataType, tuple[np.ufunc, ...]] = {
     pl.Int64(): (np.add, np.minimum, np.maximum),
     pl.Float64(): (np.add, np.fmin, np.fmax),
 }
-"""What numpy has for a sum, a minimum and a maximum of neighbours; Polars' `group_by` takes three times as long.
+"""What numpy has for a sum, a minimum and a maximum of neighbours; Polars' `group_by` takes longer.
 
 As in Polars, a NaN is neither the least nor the largest where there is another number.
 """
@@ -30,7 +30,7 @@ def merge_partials(
     """One row per key. keys: what rows must have in common; merges: what becomes of their other columns.
 
     A row that stands alone stays as it is. Many different keys are sorted by their hashes, so that the rows
-    of a group are neighbours: each group is then looked up in a table of all of them while it is still in the cache.
+    of a group are neighbours, which are reduced without a table of all groups that no cache holds.
     """
     if len(partials) > _GROUPS_IN_CACHE:
         partials = partials.rechunk()
