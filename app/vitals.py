@@ -18,6 +18,7 @@ from app.kafka.standby import Standbys
 from app.monitoring import metrics
 from app.monitoring.health import Health, WorkerState
 from app.monitoring.watchdog import EXIT_CODE, Watchdog
+from app.monitoring.whereabouts import whereabouts
 from app.restore_told import RestoreTold
 from app.settings import Settings
 
@@ -158,5 +159,7 @@ class Vitals:
 
 def _give_up(reason: str) -> NoReturn:
     """End the process at once: what stands still cannot be trusted to stop in order, and nothing is lost."""
+    for name, calls in whereabouts():
+        log.critical("worker.stands", where=name, calls=calls)
     log.critical("worker.stalled", reason=reason, exit_code=EXIT_CODE)
     os._exit(EXIT_CODE)
