@@ -7,6 +7,8 @@ import ctypes
 import time
 from contextlib import suppress
 
+from app.codecs.buffers import trim_all
+
 _M_ARENA_MAX = -8
 """The parameter of glibc's `mallopt` that limits how many heaps there are."""
 _HEAPS_MAX = 2
@@ -26,14 +28,13 @@ def share_heaps() -> None:
 
 
 async def trim_for_ever() -> None:
-    """Give back to the system what is free within the heaps; glibc by itself does so only at their ends.
+    """Give back to the system the spare memory that was not needed lately, and what is free within the heaps.
 
-    It is a hundred MB at times. To give it back costs a busy worker some hundredths of its time: it waits for a
-    quieter moment, but not for long.
+    Together it is a hundred MB at times; glibc by itself gives back only what is free at the heaps' ends. It costs a
+    busy worker some hundredths of its time: it waits for a quieter moment, but not for long.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     passed = 0
-    while trim is not None:
+    while True:
         before = time.process_time()
         await asyncio.sleep(_LOOK_INTERVAL_S)
         busy = (time.process_time() - before) / _LOOK_INTERVAL_S
@@ -41,4 +42,10 @@ async def trim_for_ever() -> None:
             passed += 1
         else:
             passed = 0
-            await asyncio.to_thread(trim, 0)
+            await asyncio.to_thread(_trim)
+
+
+def _trim() -> None:
+    trim_all()
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

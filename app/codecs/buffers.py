@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,13 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 _TIMES_MAX = 4
 """What is so many times as large as what is wanted is not lent for it."""
+_all: weakref.WeakSet[Buffers] = weakref.WeakSet()
+
+
+def trim_all() -> None:
+    """Let go all memory that is kept and has not been lent since the last time."""
+    for buffers in list(_all):
+        buffers.trim()
 
 
 class Buffers:
@@ -24,12 +32,23 @@ class Buffers:
 
     def __init__(self, spare_bytes_max: int) -> None:
         self._spare_bytes_max = spare_bytes_max
-        self._spare: deque[Bytes] = deque()
+        self._spare: deque[tuple[int, Bytes]] = deque()
+        self._turn = 0
+        _all.add(self)
 
     @property
     def spare_bytes(self) -> int:
         """Of memory that is kept, and not lent."""
-        return sum(map(len, list(self._spare)))
+        return sum(len(memory) for _, memory in list(self._spare))
+
+    def trim(self) -> None:
+        """Let go what is kept and has not been lent since the last trim."""
+        turn, self._turn = self._turn, self._turn + 1
+        with suppress(IndexError):  # others may be taking it
+            for _ in range(len(self._spare)):
+                returned_in, memory = self._spare.popleft()
+                if returned_in >= turn:
+                    self._spare.append((returned_in, memory))
 
     def lend(self, size: int) -> Bytes:
         """uint8[size] of whatever was there before, or of fresh memory."""
@@ -43,9 +62,9 @@ class Buffers:
         too_large = []
         try:
             while True:
-                memory = self._spare.pop()
+                returned_in, memory = self._spare.pop()
                 if len(memory) > _TIMES_MAX * size:
-                    too_large.append(memory)
+                    too_large.append((returned_in, memory))
                 elif len(memory) >= size:
                     return memory
                 # what is too small is let go: a larger one is to be kept instead
@@ -56,4 +75,4 @@ class Buffers:
 
     def _take_back(self, memory: Bytes) -> None:
         if self.spare_bytes + len(memory) <= self._spare_bytes_max:
-            self._spare.append(memory)
+            self._spare.append((self._turn, memory))

@@ -162,4 +162,11 @@ class Pump:
             self._stuck[here] = (expected, self._clock())
         elif self._clock() - since[1] >= _STUCK_S:
             del self._stuck[here]
+            log.warning(
+                "fetch.missing",
+                topic=fetch.topic,
+                partition=fetch.partition,
+                expected=expected,
+                found=fetch.start,
+            )
             await self._checkpoints.follow_log(here, expected)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.codecs.buffers import Buffers, Bytes
+from app.codecs.buffers import Buffers, Bytes, trim_all
 from app.codecs.kernel import read_only
 
 _SPARE_BYTES_MAX = 100
@@ -49,6 +49,37 @@ def test_no_more_is_kept_than_allowed() -> None:
     assert buffers.spare_bytes == 90
 
 
+def test_what_was_not_lent_for_a_while_is_let_go() -> None:
+    """What is lent now and then stays, and so does what is lent at the time."""
+    buffers = Buffers(_SPARE_BYTES_MAX)
+    lent = [buffers.lend(40), buffers.lend(40)]
+    lent.clear()
+    buffers.trim()
+    assert buffers.spare_bytes == 80, "both have been lent since the beginning"
+    address = _address(buffers.lend(40))  # and comes back at once
+    held = buffers.lend(40)
+    assert _address(held) == address
+    buffers.trim()
+    assert buffers.spare_bytes == 0, "one is lent, the other was not"
+    del held
+    buffers.trim()
+    assert _address(buffers.lend(40)) == address
+    buffers.trim()
+    assert buffers.spare_bytes == 40
+    buffers.trim()
+    assert buffers.spare_bytes == 0
+
+
+def test_all_are_trimmed_together() -> None:
+    buffers = [Buffers(_SPARE_BYTES_MAX), Buffers(_SPARE_BYTES_MAX)]
+    for each in buffers:
+        each.lend(40)
+    trim_all()
+    assert [each.spare_bytes for each in buffers] == [40, 40]
+    trim_all()
+    assert [each.spare_bytes for each in buffers] == [0, 0]
+
+
 def test_what_is_much_too_large_is_kept_for_others() -> None:
     buffers = Buffers(_SPARE_BYTES_MAX)
     large = buffers.lend(80)
@@ -61,11 +92,13 @@ def test_what_is_much_too_large_is_kept_for_others() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5), st.booleans()), max_size=60))
 def test_nobody_writes_over_what_is_seen(steps: list[tuple[int, int, bool]]) -> None:
-    """Whatever is lent, looked at through views and given back in whatever order."""
+    """Whatever is lent, looked at through views, given back and trimmed in whatever order."""
     buffers = Buffers(_SPARE_BYTES_MAX)
     kept: dict[int, tuple[int, Bytes]] = {}
     for number, (size, slot, half) in enumerate(steps):
         kept.pop(slot, None)
+        if half:
+            buffers.trim()
         lent = buffers.lend(size)
         lent[:] = number
         kept[slot] = (number, lent[size // 2 :] if half else lent)
