@@ -69,6 +69,8 @@ class Checkpoints:
         self._waiting_since: float | None = None
         self._failures = 0
         self.abandoned = False
+        self.rewinds = 0
+        """How often all partitions were read again."""
         self.last_error: str | None = None
         self.on_published: Callable[[Checkpoint], None] = lambda checkpoint: None
         self.on_reassigned: Callable[[], None] = lambda: None
@@ -218,6 +220,7 @@ class Checkpoints:
         await self._rewind()
 
     async def _rewind(self) -> None:
+        self.rewinds += 1
         self._processor.reset(self.positions)
         await stop_agents(
             self._agents

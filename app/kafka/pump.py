@@ -24,7 +24,7 @@ from app.kafka.surroundings import ConsumerControl, Observer
 log = structlog.get_logger(__name__)
 
 _AHEAD_MAX = 2
-_STUCK_S = 2.0
+_STUCK_S = 5.0
 _CORRUPT_PAUSE_S = 1.0
 
 
@@ -66,7 +66,7 @@ class Pump:
         self._ahead: asyncio.Queue[tuple[Fetch, asyncio.Future[Work | None]]] = asyncio.Queue(
             _AHEAD_MAX
         )
-        self._stuck: dict[TopicPartition, tuple[int, float]] = {}
+        self._stuck: dict[TopicPartition, tuple[tuple[int, int], float]] = {}
 
     async def run(self, fetches: AsyncIterable[Fetch]) -> None:
         """Take fetches for ever."""
@@ -148,7 +148,8 @@ class Pump:
     async def _out_of_order(self, fetch: Fetch) -> None:
         """A fetch that does not follow on: stale after a rewind, or the log was cut by its retention.
 
-        Stale ones are dropped. Where nothing else comes for a while, look at where the log begins now.
+        Stale ones are dropped. Where nothing else comes for a while, look at where the log begins now. All partitions
+        are read again for it, so what they have missed until then counts no more.
         """
         here = (fetch.topic, fetch.partition)
         expected = self._processor.position(*here)
@@ -157,9 +158,10 @@ class Pump:
         if fetch.start < expected:
             await self._consumer.rewind({here: expected})
             return
+        stand = (self._checkpoints.rewinds, expected)
         since = self._stuck.get(here)
-        if since is None or since[0] != expected:
-            self._stuck[here] = (expected, self._clock())
+        if since is None or since[0] != stand:
+            self._stuck[here] = (stand, self._clock())
         elif self._clock() - since[1] >= _STUCK_S:
             del self._stuck[here]
             log.warning(

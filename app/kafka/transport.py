@@ -179,7 +179,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         for tp, offset in positions.items():
             if consumer._subscription.is_assigned(tp):
-                self.consumer._read_offset.pop(tp, None)
                 consumer.seek(tp, offset)
                 consumer._subscription.resume(tp)
 
@@ -243,6 +242,21 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
             await super().on_partitions_assigned(assigned)
 
 
+class ReadOffsets(dict[TP, int | None]):
+    """Up to where Faust has passed each partition on; it drops without a word what comes from before that.
+
+    Columnar partitions have none. When one is read again from further back, fetches from before may still be on their
+    way; by what they had set, Faust would drop what is read again. The processor says whether a fetch follows on.
+    """
+
+    def __missing__(self, tp: TP) -> None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: int | None) -> None:
+        if tp.topic not in columnar:
+            super().__setitem__(tp, offset)
+
+
 class Consumer(driver.Consumer):
     """Faust's consumer, with the raw bytes in flight bounded, and rebalances in which partitions that stay go on."""
 
@@ -252,6 +266,7 @@ class Consumer(driver.Consumer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._read_offset = ReadOffsets()
         self._in_flight: dict[int, int] = {}
         self._room = asyncio.Event()
         self._changed = asyncio.Event()
