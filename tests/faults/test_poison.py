@@ -25,13 +25,17 @@ ROUNDS_PER_S = 10
 ROUNDS_TO_WARM_UP = 50
 TRIMMED_S_MAX = 20
 """A worker gives back what is free in its heaps every few seconds, and later if it is busy (app/heap.py)."""
-SMALL_CACHES = {"HEADRACE_ROCKSDB_WRITE_BUFFER_MB": "1", "HEADRACE_ROCKSDB_BLOCK_CACHE_MB": "1"}
-"""RocksDB may hold 64 MB by itself, which it does after minutes of any load."""
+SMALL_BUFFERS = {
+    "HEADRACE_ROCKSDB_WRITE_BUFFER_MB": "1",
+    "HEADRACE_ROCKSDB_BLOCK_CACHE_MB": "1",
+    "HEADRACE_FETCH_BUFFER_MB": "8",
+}
+"""By default RocksDB may hold 64 MB, and does after minutes of any load, and a worker that is behind 48 MB fetched."""
 
 
 def test_memory_under_poison(broker: str, tmp_path: Path, full_faults: bool) -> None:
     rounds = 3000 if full_faults else 100
-    with running_group(broker, tmp_path, 1, **SMALL_CACHES) as group:
+    with running_group(broker, tmp_path, 1, **SMALL_BUFFERS) as group:
         (item,) = group.workers
         with load(group, seed := new_seed()) as sales:
             poison = _poison(broker, group.sources[0], seed)
