@@ -29,6 +29,11 @@ _LAST_OFFSET_DELTA = struct.Struct(">i")
 _HEADER_BYTES_MIN = 61
 
 
+FETCHES_MAX = 64
+"""In flight at a time. On a machine so busy that each waits for its turn, what follows is better left to the broker,
+which makes fewer and larger ones of it."""
+
+
 class RawRecords:
     """Stands in for aiokafka's `MemoryRecords`: keeps the bytes, and unpacks them only where that is wanted."""
 
@@ -258,11 +263,9 @@ class ReadOffsets(dict[TP, int | None]):
 
 
 class Consumer(driver.Consumer):
-    """Faust's consumer, with the raw bytes in flight bounded, and rebalances in which partitions that stay go on."""
+    """Faust's consumer, with bounds for what is in flight, and rebalances in which partitions that stay go on."""
 
     RebalanceListener = RebalanceListener
-
-    fetch_bytes_max: ClassVar[int] = 48 << 20
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -320,7 +323,7 @@ class Consumer(driver.Consumer):
         self._room.set()
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Columnar partitions are bounded by bytes, not by Faust's count of messages."""
+        """Columnar partitions are bounded by bytes and fetches, not by Faust's count of messages."""
         if tp.topic not in columnar:
             super().on_buffer_full(tp)
 
@@ -329,7 +332,7 @@ class Consumer(driver.Consumer):
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109 - Faust's signature
     ) -> Any:
-        if self.fetch_bytes < self.app.fetch_bytes_max:
+        if self.fetch_bytes < self.app.fetch_bytes_max and len(self._in_flight) < FETCHES_MAX:
             return await super()._getmany(active_partitions, timeout)
         ordinary = {tp for tp in active_partitions or () if tp.topic not in columnar}
         if ordinary:  # they go on; look again soon whether there is room
