@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     once. Otherwise they wait for it for the session timeout, so that a restart moves nothing."""
 
     fetch_buffer_mb: Annotated[int, Field(ge=4, le=16_384)] = 48
-    """Bytes fetched and not yet processed, of all partitions; reading pauses above it."""
+    """Bytes fetched and not yet processed, of all partitions; reading pauses above it, or at 64 fetches."""
     fetch_partition_kb_max: Annotated[int, Field(ge=64, le=65_536)] = 2048
     """Bytes of one fetch of a partition; at most half of `HEADRACE_FETCH_BUFFER_MB`."""
     fetch_wait_ms_max: Annotated[int, Field(ge=1, le=5000)] = 50

@@ -159,7 +159,9 @@ class Vitals:
 
 def _give_up(reason: str) -> NoReturn:
     """End the process at once: what stands still cannot be trusted to stop in order, and nothing is lost."""
-    for name, calls in whereabouts():
-        log.critical("worker.stands", where=name, calls=calls)
-    log.critical("worker.stalled", reason=reason, exit_code=EXIT_CODE)
-    os._exit(EXIT_CODE)
+    try:
+        for name, calls in whereabouts():
+            log.critical("worker.stands", where=name, calls=calls)
+    finally:
+        log.critical("worker.stalled", reason=reason, exit_code=EXIT_CODE)
+        os._exit(EXIT_CODE)

@@ -129,23 +129,20 @@ class Checkpoints:
         async with self._one_at_a_time:
             await self._rewind()
 
-    async def follow_log(self, here: TopicPartition, position: int) -> None:
-        """Read on, and where the log begins now if that is behind `position`: what lies between is lost."""
+    async def follow_logs(self) -> None:
+        """Read on, and where a log begins now if its partition stands before that: what lies between is lost."""
+        await self.checkpoint()  # what is staged cannot be read again where its log is cut
         async with self._one_at_a_time:
             loop = asyncio.get_running_loop()
-            first = await loop.run_in_executor(self.thread, self._log_starts, [here])
-            if here not in self.positions:  # it has been given up meanwhile
-                return
-            if first[here] > position:
-                topic, number = here
-                log.error(
-                    "offsets.lost",
-                    topic=topic,
-                    partition=number,
-                    first=position,
-                    next=first[here],
-                )
-                self.positions[here] = first[here]
+            here = list(self.positions)
+            starts = await loop.run_in_executor(self.thread, self._log_starts, here)
+            for (topic, number), start in starts.items():
+                position = self.positions.get((topic, number), start)
+                if start > position:
+                    log.error(
+                        "offsets.lost", topic=topic, partition=number, first=position, next=start
+                    )
+                    self.positions[(topic, number)] = start
             await self._rewind()
 
     async def abandon(self, error: BaseException, event: str) -> None:

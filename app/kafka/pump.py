@@ -75,7 +75,11 @@ class Pump:
         try:
             async for fetch in fetches:
                 future = loop.run_in_executor(self._thread, self._processor.compute, fetch)
-                await self._ahead.put((fetch, future))
+                try:
+                    await self._ahead.put((fetch, future))
+                except BaseException:  # it is in nobody's hands now
+                    self._consumer.release(fetch)
+                    raise
                 del fetch, future  # they are large, and the next may be long in coming
                 if finisher.done():
                     break
@@ -148,7 +152,7 @@ class Pump:
     async def _out_of_order(self, fetch: Fetch) -> None:
         """A fetch that does not follow on: stale after a rewind, or the log was cut by its retention.
 
-        Stale ones are dropped. Where nothing else comes for a while, look at where the log begins now. All partitions
+        Stale ones are dropped. Where nothing else comes for a while, look at where the logs begin now. All partitions
         are read again for it, so what they have missed until then counts no more.
         """
         here = (fetch.topic, fetch.partition)
@@ -171,4 +175,4 @@ class Pump:
                 expected=expected,
                 found=fetch.start,
             )
-            await self._checkpoints.follow_log(here, expected)
+            await self._checkpoints.follow_logs()

@@ -30,8 +30,8 @@ _HEADER_BYTES_MIN = 61
 
 
 FETCHES_MAX = 64
-"""In flight at a time. On a machine so busy that each waits for its turn, what follows is better left to the broker,
-which makes fewer and larger ones of it."""
+"""In flight, from which on no more are asked for; an answer has up to one of each partition. On a machine so busy that
+each waits for its turn, what follows is better left to the broker, which makes fewer and larger ones of it."""
 
 
 class RawRecords:
@@ -318,9 +318,14 @@ class Consumer(driver.Consumer):
         self._room.set()
 
     def forget(self) -> None:
-        """Partitions are given up: Faust has emptied its queues, and what was in them is never dealt with."""
+        """Faust has emptied its queues, and what was in them is never dealt with."""
         self._in_flight.clear()
         self._room.set()
+
+    def resume_flow(self) -> None:
+        """Faust has just emptied its queues, after it has recovered tables of its own."""
+        super().resume_flow()
+        self.forget()
 
     def on_buffer_full(self, tp: TP) -> None:
         """Columnar partitions are bounded by bytes and fetches, not by Faust's count of messages."""

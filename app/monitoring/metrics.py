@@ -91,8 +91,8 @@ WATERMARK_DELAY = Gauge(
 )
 FETCH_BUFFER_BYTES = Gauge(
     "fetch_buffer_bytes",
-    "Bytes fetched and not yet processed. At HEADRACE_FETCH_BUFFER_MB: reading is paused, because "
-    "agents, tables or checkpoints do not keep up.",
+    "Bytes fetched and not yet processed. At HEADRACE_FETCH_BUFFER_MB, or at 64 fetches, however small: "
+    "reading is paused, because agents, tables or checkpoints do not keep up.",
     unit="bytes",
 )
 CHECKPOINTS = Counter(

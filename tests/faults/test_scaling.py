@@ -56,7 +56,7 @@ def test_from_one_to_four_and_back(
 def test_workers_join_and_leave_all_the_time(
     broker: str, tmp_path: Path, full_faults: bool
 ) -> None:
-    """One comes or goes every two seconds, at whatever stage of its start it is, though most get as far as partitions.
+    """Every two seconds one comes or goes, at whatever stage of its start, or is spared to get as far as partitions.
 
     For five minutes, or longer on a machine so busy that hardly any has.
     """
@@ -69,11 +69,11 @@ def test_workers_join_and_leave_all_the_time(
             while (since_s := time.monotonic() - began) < 300 or _came(others) < _CAME_MIN:
                 assert since_s < 900, f"{_came(others)} times one came as far as to have partitions"
                 due = time.monotonic() + 2
-                item = chance.choice(others)
+                item, spared = chance.choice(others), chance.random() < _SPARED
                 if not item.running:
                     shares[item] = _shares(item)
                     group.start(item)
-                elif _shares(item) > shares[item] or chance.random() > _SPARED:
+                elif _shares(item) > shares[item] or not spared:
                     group.stop_anyhow(item)
                 group.let_pass_until(due)
             group.wait_for_all()

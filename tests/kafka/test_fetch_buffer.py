@@ -61,6 +61,6 @@ async def test_no_more_is_taken_until_some_is_dealt_with(
     waiting = asyncio.create_task(consumer._getmany({HERE}, 60))
     await asyncio.sleep(0)
     consumer.release(fetches[0])
-    assert await waiting == {}, "to be asked again"
+    assert await asyncio.wait_for(waiting, 10) == {}, "to be asked again"
     await consumer._getmany({HERE}, 0.1)
     assert asked.pop() == {HERE}

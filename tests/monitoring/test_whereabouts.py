@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from types import ModuleType
 
 from app.monitoring.whereabouts import whereabouts
@@ -14,7 +15,10 @@ def _ours() -> ModuleType:
     module = ModuleType("app.example")
     source = """
 async def outer(inner):
-    await inner
+    async for _ in steps(inner):
+        pass
+async def steps(inner):
+    yield await inner
 def blocks(event):
     event.wait()
 """
@@ -23,7 +27,7 @@ def blocks(event):
 
 
 async def test_tasks_and_threads_of_all_loops_are_told() -> None:
-    """The innermost call first, the awaited ones of other modules included; tasks of others are left out."""
+    """The innermost call first, through `async for`, those of other modules included; tasks of others are left out."""
     ours, never, free = _ours(), asyncio.Event(), threading.Event()
     started = threading.Event()
 
@@ -40,16 +44,18 @@ async def test_tasks_and_threads_of_all_loops_are_told() -> None:
     task = asyncio.create_task(ours.outer(never.wait()), name="waits")
     foreign = asyncio.create_task(never.wait(), name="foreign")
     try:
-        await asyncio.to_thread(started.wait)
-        found = dict(whereabouts())
+        assert await asyncio.to_thread(started.wait, 10)
+        deadline = time.monotonic() + 10
+        while " < app.example:8 blocks < " not in (found := dict(whereabouts()))["thread stuck"]:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.01)
     finally:
         free.set()
         thread.join()
         task.cancel()
         foreign.cancel()
-    assert " < app.example:5 blocks < " in found["thread stuck"]
     for name in ("task waits", "task theirs"):
         calls = found[name].split(" < ")
         assert calls[0].startswith("asyncio.locks:"), calls
-        assert calls[-1] == "app.example:3 outer"
+        assert calls[-2:] == ["app.example:6 steps", "app.example:3 outer"]
     assert "task foreign" not in found
