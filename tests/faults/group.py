@@ -146,13 +146,17 @@ class Group(Job):
         return item.log_path.stat().st_size if item.log_path.exists() else 0
 
     def wait_for_line(
-        self, item: Worker, event: str, since: int | None = None, timeout_s: float = _PATIENCE_S
+        self,
+        item: Worker,
+        *events: str,
+        since: int | None = None,
+        timeout_s: float = _PATIENCE_S,
     ) -> None:
-        """Wait until a worker has logged an event since its last start, or since its log had this size."""
+        """Wait until a worker has logged one of these since its last start, or since its log had this size."""
         self.wait(
-            lambda: self.has_logged(item, event, since),
+            lambda: any(self.has_logged(item, event, since) for event in events),
             timeout_s,
-            f"a worker has not logged {event}",
+            f"a worker has not logged {' or '.join(events)}",
         )
 
     def has_logged(self, item: Worker, event: str, since: int | None = None) -> bool:

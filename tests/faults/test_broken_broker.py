@@ -79,8 +79,8 @@ def test_away_for_longer_than_the_watchdog_waits(own: Broker, tmp_path: Path, ho
                 group.let_pass_until(time.monotonic() + 70)
             group.wait_for_all()
             for item, mark in marks.items():
-                group.wait_for_line(item, "cluster.away", mark)
-                group.wait_for_line(item, "cluster.back", mark)
+                group.wait_for_line(item, "cluster.away", since=mark)
+                group.wait_for_line(item, "cluster.back", since=mark)
         group.finish_all(sales, written_once=False)
 
 

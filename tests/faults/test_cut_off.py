@@ -53,6 +53,6 @@ def test_cut_off_and_healed(place: Namespace, reachable: str, tmp_path: Path, wa
                     group.wait_for_all()  # the other one has its partitions now
                     group.let_pass_until(past)
                     assert len(group.assignment()) == 1
-                group.wait_for_line(item, "tables.restored", mark)
+                group.wait_for_line(item, "tables.restored", since=mark)
                 group.wait_for_all()
         group.finish_all(sales)

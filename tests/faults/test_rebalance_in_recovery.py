@@ -68,14 +68,18 @@ class _Recoveries:
         self._end(restoring)
 
     def within_a_rebalance(self, restoring: Worker, silent: Worker, leaving: Worker) -> None:
-        """One has left, and Kafka waits for another one, which is stopped: copies are made meanwhile."""
+        """One has left, and Kafka waits for another one, which is stopped: copies are made meanwhile.
+
+        Or the wait is over before that, and all is the restoring one's to take over: then once more.
+        """
         for _ in range(ATTEMPTS_MAX):
             self._begin(restoring)
             silent.signal(signal.SIGSTOP)
             self._group.stop_anyhow(leaving)
             self._holds[restoring].unlink()
-            self._group.wait_for_line(restoring, "standby.caught_up")
-            met = self._state() is ConsumerGroupState.PREPARING_REBALANCING
+            self._group.wait_for_line(restoring, "standby.caught_up", "tables.restored")
+            copied = self._group.has_logged(restoring, "standby.caught_up")
+            met = copied and self._state() is ConsumerGroupState.PREPARING_REBALANCING
             silent.signal(signal.SIGCONT)
             self._group.start(leaving)
             self._end(restoring)
@@ -96,7 +100,7 @@ class _Recoveries:
     def _rebalance(self, restoring: Worker, cause: Callable[[], object]) -> None:
         since = self._group.log_size(restoring)
         cause()
-        self._group.wait_for_line(restoring, "partitions.assigned", since)
+        self._group.wait_for_line(restoring, "partitions.assigned", since=since)
 
     def _end(self, restoring: Worker) -> None:
         """It can restore now."""

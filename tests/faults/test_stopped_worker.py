@@ -39,7 +39,7 @@ def test_stopped_past_all_timeouts(broker: str, tmp_path: Path) -> None:
                 group.wait_for_all()  # the others have its partitions now
                 group.let_pass_until(past)
                 item.signal(signal.SIGCONT)
-                group.wait_for_line(item, "tables.restored", mark)
+                group.wait_for_line(item, "tables.restored", since=mark)
                 group.wait_for_all()
         group.finish_all(sales)
 
