@@ -134,8 +134,7 @@ class Checkpoints:
         await self.checkpoint()  # what is staged cannot be read again where its log is cut
         async with self._one_at_a_time:
             loop = asyncio.get_running_loop()
-            here = list(self.positions)
-            starts = await loop.run_in_executor(self.thread, self._log_starts, here)
+            starts = await loop.run_in_executor(self.thread, self._log_starts, list(self.positions))
             for (topic, number), start in starts.items():
                 position = self.positions.get((topic, number), start)
                 if start > position:
