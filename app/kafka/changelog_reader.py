@@ -65,9 +65,7 @@ class ChangelogReader:
         wait_ms: int,
     ) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="headrace-changelogs", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="headrace-changelogs", daemon=True)
         self._thread.start()
         try:
             self._consumer = self._answer(
@@ -136,6 +134,15 @@ class ChangelogReader:
             self._answer(_stopped(self._consumer))
         self._end_loop()
 
+    def _serve(self) -> None:
+        """Run the loop; nothing waits in it any more when it ends, for Python would end that in another thread."""
+        self._loop.run_forever()
+        if rest := asyncio.all_tasks(self._loop):
+            for task in rest:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(rest, timeout=_ANSWER_S_MAX))
+        self._loop.close()
+
     def _answer(self, question: Coroutine[Any, Any, Answer]) -> Answer:
         try:
             return asyncio.run_coroutine_threadsafe(question, self._loop).result(_ANSWER_S_MAX)
@@ -145,8 +152,6 @@ class ChangelogReader:
     def _end_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_ANSWER_S_MAX)
-        if not self._thread.is_alive():
-            self._loop.close()
 
 
 async def _opened(**options: Any) -> AIOKafkaConsumer:
@@ -154,7 +159,7 @@ async def _opened(**options: Any) -> AIOKafkaConsumer:
     consumer = AIOKafkaConsumer(**options)
     try:
         await consumer.start()
-    except BaseException:
+    except (Exception, asyncio.CancelledError):  # GeneratorExit may come from within another loop
         await _stopped(consumer)
         raise
     return consumer
@@ -166,7 +171,3 @@ async def _stopped(consumer: AIOKafkaConsumer) -> None:
         await consumer.stop()
     except asyncio.CancelledError:
         await consumer._client.close()
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
