@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Collection, Iterable, Mapping
 
 import polars as pl
 
@@ -67,6 +68,7 @@ class Processor:
         self._readings: dict[TopicPartition, Reading] = {}
         self._senders: dict[TopicPartition, Sender] = {}
         self._staged = Staged()
+        self._turns = itertools.count()
 
     @property
     def topics(self) -> list[str]:
@@ -331,7 +333,7 @@ class Processor:
         positions = {f"{topic}/{number}": at for (topic, number), at in staged.positions.items()}
         checkpoint.stream_times = {here: self._times(staged, *here) for here in staged.positions}
         budget = Budget(self._sizes.merge_bytes_max)
-        for key in staged.partials.keys() | staged.progress.keys():
+        for key in self._in_turn(staged.partials.keys() | staged.progress.keys()):
             table, number = key
             change = self._partitions[key].prepare(
                 staged.partials.get(key, ()),
@@ -343,6 +345,12 @@ class Processor:
             if change is not None:
                 self._finish(checkpoint, change)
         return checkpoint
+
+    def _in_turn(self, keys: Collection[TopicPartition]) -> list[TopicPartition]:
+        """Another one first each time: what is spent on the first ones is not left to the others."""
+        first = next(self._turns) % max(len(keys), 1)
+        ordered = sorted(keys)
+        return ordered[first:] + ordered[:first]
 
     def _times(self, staged: Staged, topic: str, partition: int) -> dict[str, int]:
         """A source partition's stream time for each table that is repartitioned."""

@@ -25,6 +25,8 @@ from app.engine.table import Table
 
 _LEVEL_MAX = 254
 _RUNS_LEFT_ALONE = 2
+_MERGES = 4
+"""So often is a byte merged at most: twice by size classes, twice for what is older than another row of its key."""
 _KEPT_MAX = 4
 """So many times the largest run is kept of a window at most, whatever the samples tell."""
 _WORTH = 2
@@ -38,8 +40,8 @@ class Sizes:
     """Limits of the state, in bytes as they are on disk.
 
     segment_bytes_max: of one segment. fan_in: so many runs of one size class are merged. merge_bytes_max:
-    what one checkpoint may read to merge and to close windows; the rest is left to the next one.
-    slice_bytes: of a build, what is in memory at a time.
+    what one checkpoint may read to merge and to close windows, unless it adds so much that more is needed to keep up;
+    the rest is left to the next one. slice_bytes: of a build, what is in memory at a time.
     """
 
     segment_bytes_max: int = 512 * 1024
@@ -48,17 +50,30 @@ class Sizes:
     slice_bytes: int = 4 << 20
 
 
-@dataclass
 class Budget:
-    """How many bytes of segments a checkpoint may still read to merge and to close windows."""
+    """How many bytes of segments a checkpoint may still read to merge and to close windows.
 
-    left: int
+    floor: so many at least, and _MERGES times what the checkpoint adds, so that merges keep up with whatever comes.
+    """
+
+    def __init__(self, floor: int) -> None:
+        self._floor = floor
+        self._added = self._taken = 0
+
+    @property
+    def left(self) -> int:
+        """Not above 0: nothing."""
+        return max(self._floor, _MERGES * self._added) - self._taken
+
+    def add(self, size: int) -> None:
+        """So many bytes come to be merged, some time."""
+        self._added += size
 
     def take(self, size: int) -> bool:
         """Take so much; False: nothing is left. What is taken last may be more than what was left."""
         if self.left <= 0:
             return False
-        self.left -= size
+        self._taken += size
         return True
 
 
@@ -173,7 +188,9 @@ class StackUpdate:
                 break
             delta = self._table.merge([*self._taken(pane, same), delta])
             level += 1
-        self._add(pane, self._written(pane, level, self._sequence, delta))
+        run = self._written(pane, level, self._sequence, delta)
+        self._add(pane, run)
+        self._budget.add(run.size)
         if pane not in self.stacks.builds:
             self._merge_too_much(pane)
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from app.engine import names
 from app.engine.restore_progress import RestoreProgress
 from app.engine.store import Store, StoreWrite
-from app.kafka.changelog_copy import start_of, take
+from app.kafka.changelog_copy import Start, starts_of, take
 from app.kafka.changelog_reader import ChangelogError, ChangelogReader
 from app.kafka.offsets import PartitionEnds
 
@@ -62,11 +62,13 @@ class ChangelogRestore:
         Raises RestoreError when the end is not reached because a transaction stays open.
         """
         try:
-            spans, ages_s = self._spans(parts)
-            if not spans:
+            starts = self._starts(parts)
+            if not starts:
                 return 0
-            self._progress.begin(spans)
-            return self._replay(spans, ages_s)
+            self._progress.begin(
+                {here: (start.offset, start.end) for here, start in starts.items()}
+            )
+            return self._replay(starts)
         except KafkaException as error:
             raise RestoreError(
                 f"the changelogs could not be read: {error.args[0].str()}"
@@ -76,28 +78,17 @@ class ChangelogRestore:
         finally:
             self._progress.end()
 
-    def _spans(
-        self, parts: Iterable[tuple[str, int]]
-    ) -> tuple[dict[tuple[str, int], tuple[int, int]], dict[tuple[str, int], int]]:
-        """The (table, partition)s whose changelogs have news: from where to the high watermark; and their ages (s)."""
-        spans: dict[tuple[str, int], tuple[int, int]] = {}
-        ages_s: dict[tuple[str, int], int] = {}
+    def _starts(self, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Start]:
+        """The (table, partition)s whose changelogs have news."""
         topics = {
             (names.changelog_topic(self._app_id, table), number): (table, number)
             for table, number in parts
         }
-        ids = self._ends_of.topic_ids(topics)
-        for here, high in self._ends_of.ends(topics).items():
-            start, age_s = start_of(self._store, *topics[here], ids[here[0]], high)
-            if start < high:
-                spans[topics[here]], ages_s[topics[here]] = (start, high), age_s
-        return spans, ages_s
+        ids, ends = self._ends_of.topic_ids(topics), self._ends_of.ends(topics)
+        starts = starts_of(self._store, topics, ids, ends)
+        return {here: start for here, start in starts.items() if start.offset < start.end}
 
-    def _replay(
-        self,
-        spans: Mapping[tuple[str, int], tuple[int, int]],
-        ages_s: Mapping[tuple[str, int], int],
-    ) -> int:
+    def _replay(self, starts: Mapping[tuple[str, int], Start]) -> int:
         reader = ChangelogReader(
             self._servers,
             f"{self._app_id}-restore",
@@ -106,8 +97,8 @@ class ChangelogRestore:
             wait_ms=_WAIT_MS,
         )
         try:
-            reader.follow({self._topic(here): start for here, (start, _) in spans.items()})
-            return self._copy(reader, {here: end for here, (_, end) in spans.items()}, ages_s)
+            reader.follow({self._topic(here): start.offset for here, start in starts.items()})
+            return self._copy(reader, starts)
         finally:
             self._store.settle()
             reader.close()
@@ -115,12 +106,8 @@ class ChangelogRestore:
     def _topic(self, here: tuple[str, int]) -> tuple[str, int]:
         return names.changelog_topic(self._app_id, here[0]), here[1]
 
-    def _copy(
-        self,
-        reader: ChangelogReader,
-        ends: dict[tuple[str, int], int],
-        ages_s: Mapping[tuple[str, int], int],
-    ) -> int:
+    def _copy(self, reader: ChangelogReader, starts: Mapping[tuple[str, int], Start]) -> int:
+        ends = {here: start.end for here, start in starts.items()}
         parts = {self._topic(here): here for here in ends}
         pending: dict[tuple[str, int], StoreWrite] = {}
         count, size = 0, 0
@@ -129,7 +116,7 @@ class ChangelogRestore:
         def write_pending() -> None:
             passed_s = int(time.monotonic() - began)
             for here, item in pending.items():
-                item.age_s = passed_s + (ages_s[here] if here in ends else 0)
+                item.age_s = passed_s + (starts[here].age_s if here in ends else 0)
             self._store.write(pending.values(), settled=False)
 
         while ends:

@@ -14,13 +14,12 @@ from confluent_kafka import KafkaException
 
 from app.engine import names
 from app.engine.store import Store, StoreWrite
-from app.kafka.changelog_copy import OWN_MARKER, start_of, take
+from app.kafka.changelog_copy import OWN_MARKER, Here, starts_of, take
 from app.kafka.changelog_reader import ChangelogError, ChangelogReader, Chunk
 from app.kafka.offsets import PartitionEnds
 
 log = structlog.get_logger(__name__)
 
-Here = tuple[str, int]
 
 _WRITE_BYTES = 4 << 20
 _WRITE_S = 1.0
@@ -207,10 +206,11 @@ class Standbys:
         topics = {(names.changelog_topic(self._app_id, table), n): (table, n) for table, n in parts}
         self._parts |= topics
         now, ids = self._clock(), self._ends_of.topic_ids(topics)
-        copies: dict[Here, _Copy] = {}
-        for here, high in self._ends_of.ends(topics).items():
-            start, age_s = start_of(self._store, *topics[here], ids[here[0]], high)
-            copies[topics[here]] = _Copy(start, high, now, since=now - age_s)
+        starts = starts_of(self._store, topics, ids, self._ends_of.ends(topics))
+        copies = {
+            here: _Copy(start.offset, start.end, now, since=now - start.age_s)
+            for here, start in starts.items()
+        }
         behind = sum(copy.end - copy.position for copy in copies.values())
         log.info("standby.begun", partitions=len(copies), offsets_behind=behind)
         self._copies = self._copies | copies

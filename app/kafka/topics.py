@@ -69,8 +69,10 @@ def needs(app_id: str, catalogue: Catalogue, tables: Iterable[Table]) -> list[To
         wanted.append(TopicNeed(names.late_topic(app_id, table.name), config=roomy))
         placed = table.topic
         if not table.aligned:
-            # never deleted by age: what is not yet counted must not be lost; read records are deleted by us
-            keep = {"retention.ms": "-1", "retention.bytes": "-1", **roomy}
+            # never deleted by age: what is not yet counted must not be lost; read records are deleted by us,
+            # which frees whole segments, so these must be small
+            segments = {"segment.bytes": str(2 * RECORD_BYTES_MAX)}
+            keep = {"retention.ms": "-1", "retention.bytes": "-1", **segments, **roomy}
             placed = names.repartition_topic(app_id, table.name)
             # its keys stay where they are when the source gets more partitions
             wanted.append(TopicNeed(placed, table.topic, may_differ=True, config=keep))

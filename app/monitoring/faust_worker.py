@@ -30,6 +30,13 @@ class Worker(faust.Worker):  # type: ignore[misc]
         self.spinner = None
         self._ready = False
 
+    async def on_first_start(self) -> None:
+        """Say that the worker starts: from now on a signal ends it in order."""
+        await super().on_first_start()
+        conf = self.app.conf
+        folder = str(conf.datadir.absolute())
+        log.info("worker.starting", app=conf.id, pid=os.getpid(), folder=folder)
+
     async def start(self) -> None:
         """Run; a broker that goes away before the worker is ready ends it with one line, as one that is not there."""
         try:
@@ -57,10 +64,8 @@ def do_not_start(reason: str) -> NoReturn:
     os._exit(1)
 
 
-def _announce(command: Any, worker: Worker) -> None:
-    """Takes the place of the banner that `faust worker` prints."""
-    conf = worker.app.conf
-    log.info("worker.starting", app=conf.id, pid=os.getpid(), folder=str(conf.datadir.absolute()))
+def _no_banner(command: Any, worker: Worker) -> None:
+    """Takes the place of what `faust worker` prints: `on_first_start` logs it."""
 
 
-worker_command.on_worker_created = _announce
+worker_command.on_worker_created = _no_banner

@@ -47,6 +47,23 @@ def test_the_runs_of_a_window_stay_few(fan_in: int) -> None:
     bench.close()
 
 
+def test_the_merges_of_every_partition_keep_up_with_what_comes() -> None:
+    """Although a checkpoint adds more than it would merge of old, and one partition more than the others."""
+    item = table("sales", ("shop",), None)
+    bench = Workbench([item], 3, Sizes(merge_bytes_max=1, slice_bytes=1500))
+    for number in range(120):
+        for partition, count in enumerate((30, 10, 10)):
+            shops = range(number * count, (number + 1) * count)
+            bench.send(partition, [(number, Sale(shop=f"shop {shop}")) for shop in shops])
+            bench.read(partition, batches=100)
+        bench.checkpoint()
+        for part in bench.worker.processor.partitions_of("sales"):
+            assert len(part.stacks.runs[0]) <= 4 * Sizes().fan_in
+    assert len(bench.rows(item)) == 120 * (30 + 10 + 10)
+    check_live(bench, item)
+    bench.close()
+
+
 def test_what_is_kept_of_a_small_table_is_not_much_more_than_its_rows() -> None:
     """Of a table whose merges are no builds, and whose keys are counted again and again."""
     item = table("sales", ("shop",), None)

@@ -10,7 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import requests
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.faults.network import Namespace
 from tests.kafka.running_job import Job, model_sums, sums
-from tests.kafka.sales import Sales
+from tests.kafka.sales import COUNTRIES, Model, Sales, only_once
 from tests.kafka.source_log import SourceLog
 from tests.kafka.workers import Worker
 
@@ -84,15 +85,14 @@ class Group(Job):
         """Start these workers, or all; from now on one that ends by itself fails the test."""
         for item in workers or self.workers:
             self._log_starts[item] = self.log_size(item)
-            if self._apart:
-                item.environment["HEADRACE_WEB_ENABLED"] = "false"
             item.start()
             self._wanted.add(item)
 
-    @property
-    def _apart(self) -> bool:
-        """Whether they are on hosts of their own, which reach the broker and not each other."""
-        return any(item.prefix for item in self.workers)
+    def put(self, item: Worker, place: Namespace) -> None:
+        """Before any is started: this one is in a namespace, and the others are where it reaches them."""
+        item.prefix = place.prefix
+        for other in self.workers:
+            other.environment["HEADRACE_WEB_HOST"] = place.guest if other is item else place.host
 
     def kill(self, item: Worker) -> None:
         """SIGKILL."""
@@ -270,10 +270,10 @@ class Group(Job):
         sales.flush()
         sales.close_windows(PARTITIONS)
         self.cluster.wait_for_lag_zero(self.sources, self, _PATIENCE_S)
-        served = [] if self._apart else [self._served(item) for item in self._wanted]
+        served = [self._served(item) for item in self._wanted]
         self.stop()
         log = self.check(dead=dead, in_order=written_once)
-        assert all(found == model_sums(log) for found in served)
+        assert served == [(model_sums(log), _countries(log))] * len(served)
         self._check_order(log)
         found = Counter(sale["sequence"] for sale in log.sales)
         if written_once:
@@ -282,10 +282,21 @@ class Group(Job):
             assert found.keys() == sales.amounts.keys(), "the broker has lost what it had taken"
         return log
 
-    def _served(self, item: Worker) -> dict[object, object]:
-        """What a worker answers for the whole group, once no part of it is missing."""
-        port = item.environment["HEADRACE_WEB_PORT"]
-        address = f"http://127.0.0.1:{port}/api/tables/user_sums/windows/newest?limit=500"
+    def _served(self, item: Worker) -> tuple[dict[object, object], dict[object, object]]:
+        """What a worker answers for the whole group: the sums of all users, and every window of all countries."""
+        users = self._ask(item, "user_sums/windows/newest?limit=500")
+        countries = [self._ask(item, f"country_totals/keys/{name}") for name in COUNTRIES]
+        return sums(users), only_once(
+            [
+                ((row["country"], row["window_start"]), (row["sales"], row["amount"]))
+                for row in chain(*countries)
+            ]
+        )
+
+    def _ask(self, item: Worker, path: str) -> list[dict[str, Any]]:
+        """All rows of an answer, once no part of it is missing."""
+        host, port = item.environment["HEADRACE_WEB_HOST"], item.environment["HEADRACE_WEB_PORT"]
+        address = f"http://{host}:{port}/api/tables/{path}"
         answer: dict[str, Any] = {}
 
         def whole() -> bool:
@@ -295,7 +306,8 @@ class Group(Job):
 
         self.wait(whole, _PATIENCE_S, "a worker does not answer for all partitions")
         assert answer["total"] == len(answer["rows"])
-        return sums(answer["rows"])
+        rows: list[dict[str, Any]] = answer["rows"]
+        return rows
 
     def _check_order(self, log: SourceLog) -> None:
         """What is passed on of each user is in the order of the source, and all of it."""
@@ -317,6 +329,13 @@ class Group(Job):
         for item in self.workers:
             if item.running:
                 item.kill()
+
+
+def _countries(log: SourceLog) -> dict[object, object]:
+    """Every window of a country that can still be read."""
+    model = Model(log.on_time)
+    kept = model.kept(model.all_countries)
+    return {key: found for key, found in kept.items() if key[0] in COUNTRIES}
 
 
 @contextmanager

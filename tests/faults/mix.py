@@ -76,7 +76,7 @@ class Mix:
             self._fuses[item] = Fuse(folder / f"fuse-{number}")
             item.environment |= self._fuses[item].environment
         if place is not None:
-            group.workers[0].prefix = place.prefix
+            group.put(group.workers[0], place)
 
     def run(self, seconds: float, sales: Sales) -> None:
         """Go on for so long; at the end all is mended, but what could not be read is still to be replayed."""

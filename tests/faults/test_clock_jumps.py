@@ -15,10 +15,7 @@ from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
-SETTINGS = {
-    "HEADRACE_IDLE_PARTITION_MS": "10000",
-    "HEADRACE_SESSION_TIMEOUT_MS": "30000",  # that a busy machine brings no rebalance about
-}
+SETTINGS = {"HEADRACE_SESSION_TIMEOUT_MS": "30000"}  # that a busy machine brings no rebalance about
 
 
 @pytest.mark.only_full

@@ -42,7 +42,7 @@ def reachable(place: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def test_cut_off_and_healed(place: Namespace, reachable: str, tmp_path: Path, way: str) -> None:
     with running_group(reachable, tmp_path, 2, started=0) as group:
         item = group.workers[0]
-        item.prefix = place.prefix
+        group.put(item, place)
         group.start()
         with load(group, new_seed()) as sales:
             group.wait_until_ready()

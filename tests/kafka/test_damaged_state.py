@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,36 @@ def test_damaged_under_a_worker_whose_agent_reads(broker: str, tmp_path: Path) -
         assert "Traceback" not in item.log_tail(1 << 20)
         item.start()
         job.finish(item, sales)
+
+
+def test_state_that_is_not_ours(broker: str, tmp_path: Path) -> None:
+    """Of another application, then of another version: told in one line, and not counted."""
+    (former, mine) = (Job(broker, tmp_path / name) for name in ("former", "mine"))
+    for job in (former, mine):
+        job.data_dir.mkdir(parents=True)
+    with former.worker() as item:
+        sales = former.first_sales(item, new_seed())
+        sales.write(1000)
+        former.finish(item, sales)
+    shutil.copytree(
+        former.data_dir / "state" / former.app_id, mine.data_dir / "state" / mine.app_id
+    )
+    (folder,) = (mine.data_dir / "state" / mine.app_id).glob("worker-0/rocksdb")
+    with mine.worker() as item:
+        sales = mine.first_sales(item, new_seed())
+        with writing(sales):
+            mine.wait_for_progress(item)
+            assert _lines(mine, "restore.begun_anew") == 1
+            assert item.stop(60) == 0, item.log_tail()
+            (folder / "FORMAT").write_text("of another version")
+            item.start()
+            mine.wait_for_progress(item)
+        assert _lines(mine, "state.moved_aside") == 1
+        mine.finish(item, sales)
+
+
+def _lines(job: Job, event: str) -> int:
+    return job.log.read_text().count(f'"event": "{event}"')
 
 
 def test_two_workers_of_one_folder(broker: str, tmp_path: Path) -> None:
