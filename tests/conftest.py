@@ -1,4 +1,4 @@
-"""What all tests share: the embedded broker, fresh topic names, Chromium, coroutine tests."""
+"""What all tests share: the embedded broker, fresh topic names, Chromium, coroutine tests, seeds told at the end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ pytest.register_assert_rewrite("tests.kafka.running_job", "tests.kafka.sales", "
 
 from app.kafka.broker import Broker  # noqa: E402 - after it is said what to rewrite
 from tests.own_broker import own_broker  # noqa: E402
+from tests.seeds import taken_seeds  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on PATH; get it with: apt install chromium (or .ci/run)"
@@ -96,3 +97,25 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """The report says which seeds the test has drawn, also to the process that shares the tests out."""
+    item.user_properties += [("seed", seed) for seed in taken_seeds()]
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the seed of each test that has drawn one, whatever became of it."""
+    lines = sorted(
+        f"{report.nodeid}: {seed}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "teardown"
+        for name, seed in report.user_properties
+        if name == "seed"
+    )
+    if lines:
+        terminalreporter.section("seeds, which TEST_SEED gives again")
+        terminalreporter.write_line("\n".join(lines))

@@ -1,7 +1,7 @@
 """The test application, which dies by SIGKILL at the step of a checkpoint that the file TEST_FUSE names.
 
 Or its commit is held up, as by a network: it arrives when the worker has long given it up and gone on. Or the broker is
-killed that has the commit.
+killed that has the commit. After how long, is drawn by TEST_SEED, the fuse's name and how often it has been lit.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ if (
     app.processor._sizes = replace(app.processor._sizes, slice_bytes=_bytes, merge_bytes_max=_bytes)
 
 _fuse = Path(os.environ["TEST_FUSE"]) if "TEST_FUSE" in os.environ else None
+_seed = os.environ["TEST_SEED"]
+_chance = random.Random()
 _ANSWER_MS_MAX = 6
 
 
@@ -44,11 +46,13 @@ def _armed(step: str) -> bool:
     if _fuse is None or not _fuse.exists():
         return False
     try:
-        if _fuse.read_text() != step:
+        number, _, lit = _fuse.read_text().partition(" ")
+        if lit != step:
             return False
         _fuse.unlink()
     except FileNotFoundError:  # it was put out just now
         return False
+    _chance.seed(f"{_seed} {_fuse.name} {number}")
     return True
 
 
@@ -78,10 +82,10 @@ class _Dying(TransactionalProducer):
             raise TransactionError("EndTxn", None, "no answer")
         if _armed("commit sent"):
             asyncio.get_running_loop().create_task(_commit(self))
-            await asyncio.sleep(random.uniform(0, _ANSWER_MS_MAX) / 1000)
+            await asyncio.sleep(_chance.uniform(0, _ANSWER_MS_MAX) / 1000)
             os.kill(os.getpid(), signal.SIGKILL)
         if _armed(BROKER_KILLED):
-            delay_s = random.uniform(0, _ANSWER_MS_MAX) / 1000
+            delay_s = _chance.uniform(0, _ANSWER_MS_MAX) / 1000
             asyncio.get_running_loop().call_later(delay_s, _kill_broker)
         await _commit(self)
         _die_at("committed")
@@ -95,7 +99,7 @@ def _kill_broker() -> None:
 
 async def _commit_late(producer: TransactionalProducer) -> None:
     """The worker's next transactions begin meanwhile."""
-    await asyncio.sleep(random.uniform(0.1, 2))
+    await asyncio.sleep(_chance.uniform(0.1, 2))
     producer._set_deadline()
     with contextlib.suppress(TransactionError):
         await _commit(producer)

@@ -21,16 +21,20 @@ BROKER_KILLED = "commit sent, broker killed"
 
 
 class Fuse:
-    """Names the step of the worker's next checkpoint at which something goes wrong; burnt once it has."""
+    """Names the step of the worker's next checkpoint at which something goes wrong; burnt once it has.
+
+    It numbers what it names, so that what the worker draws then is something else each time.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._count = path, 0
         self.environment = {"TEST_FUSE": str(path)}
 
     def light(self, step: str) -> None:
         """This step is the one."""
+        self._count += 1
         draft = self._path.with_suffix(".draft")
-        draft.write_text(step)
+        draft.write_text(f"{self._count} {step}")
         draft.rename(self._path)
 
     @property

@@ -40,7 +40,11 @@ def test_killed_five_times(own: Broker, tmp_path: Path) -> None:
     """While checkpoints are being committed, and while there is nothing to do."""
     chance = random.Random(seed := new_seed())
     kills, fuse = 5, Fuse(tmp_path / "fuse")
-    settings = {**fuse.environment, "TEST_BROKER": str(own._folder.path)}
+    settings = {
+        **fuse.environment,
+        "TEST_SEED": str(seed),
+        "TEST_BROKER": str(own._folder.path),
+    }
     job = "tests.faults.crashing_job"
     with running_group(own.bootstrap_servers, tmp_path, 2, module=job, **settings) as group:
         with load(group, seed) as sales:

@@ -34,7 +34,11 @@ def test_death_at_every_step(
     chance = random.Random(seed := new_seed())
     steps = chance.sample(STEPS, len(STEPS) if full_faults else 2)
     job, fuse = Job(broker, tmp_path), Fuse(tmp_path / "fuse")
-    job.environment |= {**fuse.environment, "TEST_SLICE_BYTES": str(slice_bytes)}
+    job.environment |= {
+        **fuse.environment,
+        "TEST_SEED": str(seed),
+        "TEST_SLICE_BYTES": str(slice_bytes),
+    }
     with job.worker("tests.faults.crashing_job") as item:
         sales = job.first_sales(item, seed)
         with writing(sales):

@@ -32,7 +32,11 @@ def test_a_random_mix(tmp_path: Path, full_faults: bool) -> None:
         namespace() as place,
         reachable_broker(place.host if place else "127.0.0.1", tmp_path / "broker") as broker,
         running_group(
-            broker.servers, tmp_path, started=0, module="tests.faults.crashing_job"
+            broker.servers,
+            tmp_path,
+            started=0,
+            module="tests.faults.crashing_job",
+            TEST_SEED=str(seed),
         ) as group,
         small_disk(group.state_of(group.workers[1]), DISK_MB) as disk,
     ):

@@ -69,8 +69,7 @@ def test_a_restore_copies_what_the_changelog_holds(
     changelog: Changelog, restore: Restore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changelog_module, "_WRITE_BYTES", 1 << 20)
-    chance = random.Random(seed := random.randrange(1 << 30))
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    chance = random.Random(new_seed())
     assert restore.run() == 0
     for number in range(60):
         entries: list[tuple[int, bytes, bytes | None]] = []

@@ -23,6 +23,7 @@ from tests.kafka.replaying import BEGIN_ALL, replay
 from tests.kafka.running_job import Job
 from tests.kafka.sales import POISON
 from tests.kafka.workers import ROOT, Cluster
+from tests.seeds import new_seed
 
 pytestmark = pytest.mark.kafka
 
@@ -128,9 +129,7 @@ class Letters:
 
 @pytest.fixture
 def letters(broker: str, topic_name: Callable[..., str]) -> Letters:
-    seed = random.randrange(1 << 30)
-    print(f"seed {seed}")  # noqa: T201
-    return Letters(broker, topic_name("replayed"), seed)
+    return Letters(broker, topic_name("replayed"), new_seed())
 
 
 def test_once_each_in_any_order_of_asking(letters: Letters) -> None:

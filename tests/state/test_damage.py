@@ -11,6 +11,7 @@ import pytest
 from app.engine.store import StoreWrite
 from app.state.open_store import FORMAT, open_store
 from app.state.rocksdb_store import DAMAGED, DamagedStoreError, RocksDBStore
+from tests.seeds import new_seed
 
 KEYS = [f"key {number:03}".encode() for number in range(300)]
 
@@ -52,8 +53,7 @@ DAMAGES: list[Callable[[bytes, random.Random], bytes | None]] = [flip, cut, remo
 def test_damage_is_told_and_never_a_wrong_answer(
     tmp_path: Path, pattern: str, damage: Callable[[bytes, random.Random], bytes | None]
 ) -> None:
-    chance = random.Random(seed := random.randrange(1 << 30))
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    chance = random.Random(new_seed())
     path = tmp_path / "rocksdb"
     values = fill(path)
     file = chance.choice(

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from app.engine.restore_progress import Restoring
 from app.web import cell_text
 from app.web.cell_text import Cell
 
@@ -48,3 +49,24 @@ def test_windows() -> None:
     assert late.text == "1970-01-01 23:59:00 – 1970-01-02 00:00:00"
     assert late.hint == "86340000 ms to 86400000 ms (UTC)"
     assert cell_text.window(2**62, 2**62 + 1).text == f"{2**62} ms – {2**62 + 1} ms"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"),
+    [
+        (None, ""),
+        (0.0, ", about 0 s left"),
+        (7.2, ", about 8 s left"),
+        (99.0, ", about 99 s left"),
+        (100.0, ", about 2 min left"),
+        (5_940.0, ", about 99 min left"),
+        (6_000.0, ", about 2 h left"),
+        (36_000.0, ", about 10 h left"),
+    ],
+)
+def test_how_long_a_restore_will_take(seconds: float | None, left: str) -> None:
+    progress = Restoring("sales", (0,), 1_600, 4_000, 0, 0.0, seconds)
+    assert cell_text.restoring(progress) == (
+        f"restoring, 40 %{left}",
+        "1,600 of 4,000 changelog offsets",
+    )

@@ -79,19 +79,19 @@ async def test_a_restore_is_followed_though_no_checkpoint_comes() -> None:
         for page in pages:
             await next_event(page)
         told = []
-        for done in (100, 600):
-            table.restoring = Restoring("odd", (0,), done, 1000, 0, 0.0, None)
+        for done, left_s in ((100, None), (600, 7.2)):
+            table.restoring = Restoring("odd", (0,), done, 1000, 0, 0.0, left_s)
             told.append([(await next_event(page))[1] for page in pages])
         table.restoring = None
         told.append([(await next_event(page))[1] for page in pages])
     assert [one["rows"][0][1][0][0] for one, _ in told] == [
         "restoring, 10 %",
-        "restoring, 60 %",
+        "restoring, 60 %, about 8 s left",
         "–",
     ]
     assert [one["status"] for _, one in told] == [
         "The table is restoring, 10 %",
-        "The table is restoring, 60 %",
+        "The table is restoring, 60 %, about 8 s left",
         "No rows yet",
     ]
 
