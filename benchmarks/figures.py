@@ -33,6 +33,8 @@ FIGURES = {
     "reads_per_second": Figure("reads of single keys", "reads/s"),
     "times": Figure("two workers against one, as it is", "times"),
     "times_less_broker": Figure("the same less the broker's share of the cores", "times"),
+    "broker_cpu_seconds": Figure("processor time of the broker beside two workers", "s"),
+    "broker_cores": Figure("what the broker takes of the cores meanwhile", "cores"),
     "takeover_s": Figure("from the new assignment to the first commit of all partitions", "s"),
     "takeover_s_without_standby": Figure("the same without a standby", "s"),
     "stayed_stood_still_s": Figure("a partition that stays stood still, one worker killed", "s"),

@@ -149,7 +149,7 @@ def test_the_report_has_a_section_for_every_other_benchmark() -> None:
         "high_cardinality": {"events_per_second": 870_000.0},
         "unwindowed": {"last_fifth_to_first": 0.95, "rows": 10_000_000},
         "point_reads": {"reads_per_second": 5_000.0, "p99_ms": 12, "found": 0.5},
-        "scale_out": {"times": 1.6, "times_less_broker": 1.86},
+        "scale_out": {"times": 1.6, "times_less_broker": 1.86, "broker_cpu_seconds": 0.87},
         "restore": {"keys_per_second": 2_440_000.0},
         "failover": {"takeover_s": 0.28, "takeover_s_without_standby": 0.47},
     }
@@ -163,6 +163,7 @@ def test_the_report_has_a_section_for_every_other_benchmark() -> None:
         "<td>p99</td><td>12 ms</td>",
         "<td>two workers against one, as it is</td><td>1.6 times</td>",
         "<td>the same less the broker's share of the cores</td><td>1.86 times</td>",
+        "<td>processor time of the broker beside two workers</td><td>0.87 s</td>",
         "<td>restored</td><td>2,440,000 keys/s</td>",
         "<td>the same without a standby</td><td>0.47 s</td>",
     ):
