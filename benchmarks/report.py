@@ -20,7 +20,7 @@ TITLES = {
     "unwindowed": "A table without windows",
     "point_reads": "Reads of single keys",
     "restore": "Restore",
-    "failover": "A killed worker's partitions taken over",
+    "failover": "A worker that is killed, one that joins and leaves",
     "scale_out": "Two workers against one",
 }
 """Of those that have a table of their figures and nothing else."""

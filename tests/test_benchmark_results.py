@@ -104,6 +104,8 @@ def test_the_targets_name_figures_that_exist() -> None:
         "restore.peak_memory_mb": 1_000,
         "failover.takeover_s": 3,
         "failover.stayed_stood_still_s": 2,
+        "failover.join_stood_still_s": 2,
+        "failover.leave_stood_still_s": 2,
     }
     assert [verdict.met for verdict in verdicts][:6] == [True, True, True, True, None, True]
     slow = targets.judge(targets.load_targets(), results.summarise(_storage(1_000.0), "quick"))
