@@ -16,6 +16,7 @@ FIGURES = {
     "events": Figure("events"),
     "seconds": Figure("measured for", "s"),
     "events_per_second": Figure("throughput", "events/s"),
+    "one_core_events_per_second": Figure("throughput, confined to one core", "events/s"),
     "cpu_seconds": Figure("processor time of the worker", "s"),
     "events_per_cpu_second": Figure("throughput per CPU second", "events/s"),
     "peak_memory_mb": Figure("memory at the peak", "MB"),

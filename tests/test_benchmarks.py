@@ -240,6 +240,7 @@ def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
     assert found["latency"]["p99_ms"] > 0
     for name in ("main_job", "stock_faust", "quix"):
         assert found[name]["events_per_second"] > 0
+    assert found["high_cardinality"]["one_core_events_per_second"] > 0
     for change in ("stayed", "join", "leave"):
         assert found["failover"][f"{change}_stood_still_s"] > 0
     assert (tmp_path / "report.html").read_text().count("<svg") == 4
