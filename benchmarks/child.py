@@ -103,6 +103,10 @@ class Child:
         self._signal(signal.SIGKILL)
         self._process.wait()
 
+    def stop(self) -> None:
+        """SIGTERM; returns at once."""
+        self._signal(signal.SIGTERM)
+
     def check_alive(self) -> None:
         """Raise ChildError when the process has ended."""
         if self._process.poll() is not None:
@@ -115,7 +119,7 @@ class Child:
     def end(self) -> None:
         """End the process and what it started: SIGTERM, and SIGKILL when that does not help."""
         if self._process.poll() is None:
-            self._signal(signal.SIGTERM)
+            self.stop()
             try:
                 self._process.wait(_END_TIMEOUT_S)
             except subprocess.TimeoutExpired:

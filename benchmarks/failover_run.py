@@ -1,31 +1,28 @@
-"""Measures how soon a second worker commits what a killed one had, with copies of its tables and without."""
+"""Measures how soon a killed worker's partitions go on, and for how long others stand still when one goes or comes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any
-
-import polars as pl
-from confluent_kafka import Producer
 
 from benchmarks.check import differences
 from benchmarks.child import Child, ChildError
-from benchmarks.events import Workload, encode
-from benchmarks.latency import await_ready
-from benchmarks.main_job_run import SAMPLE_INTERVAL_S, STALL_S_MAX
+from benchmarks.events import Workload
+from benchmarks.latency import SILENCE_S_MAX, await_ready
+from benchmarks.main_job_run import STALL_S_MAX
 from benchmarks.scrape import free_port, sums, values
-from benchmarks.stall import Stall
+from benchmarks.trickle import Trickle
 from benchmarks.unwindowed_run import WORKER, replayed, totals_per_user
+from benchmarks.watched_group import WatchedGroup
 from benchmarks.workbench import Workbench
 
-EVENTS_PER_S = 1000
-"""That come in while a worker is killed."""
 LAG_MAX = 50
 """Offsets that a copy may be behind when the worker is killed; there is always something on its way."""
-KILLED, SURVIVOR = "killed", "survivor"
+KILLED, SURVIVOR, GUEST = "killed", "survivor", "guest"
+_SHARED = ("HEADRACE_APP_ID", "HEADRACE_DATA_DIR")
+_LAST_WORDS_S = 0.2
+"""For so long what a killed worker has sent may still count."""
 
 
 def run_failover(bench: Workbench) -> dict[str, Any]:
@@ -34,7 +31,8 @@ def run_failover(bench: Workbench) -> dict[str, Any]:
     takeover_s: from the moment when the group has given its partitions to the other one until that has committed
     all of them anew. noticed_s: from the kill to that moment; most of it is the session timeout.
     kill_to_commit_s: both together. stayed_stood_still_s: the longest time for which a partition of the survivor has
-    not got further meanwhile.
+    not got further meanwhile. Then, with standbys, a third worker joins, and leaves in order: join_stood_still_s and
+    leave_stood_still_s are the same of the partitions that stay with the survivor.
     """
     bench.compile_kernels()
     scale = bench.scale
@@ -55,47 +53,6 @@ def run_failover(bench: Workbench) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Trickle:
-    """Further events, a few at a time; those that have been sent are told from `sent`."""
-
-    servers: str
-    topic: str
-    workload: Workload
-    sent: list[pl.DataFrame] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5})
-        more = Workload(EVENTS_PER_S * 600, self.workload.keys, seed=self.workload.seed + 1)
-        self._events = pl.concat(more.chunks())
-        self._at = 0
-        self._due = 0.0
-        self._since = 0.0
-
-    def begin(self) -> None:
-        """From now on events are due."""
-        self._since, self._due = time.monotonic(), 0.0
-
-    def go_on(self) -> None:
-        """Send what is due by now."""
-        elapsed = time.monotonic() - self._since
-        count = int((elapsed - self._due) * EVENTS_PER_S)
-        events = self._events.slice(self._at, count)
-        self._at += count
-        self._due += count / EVENTS_PER_S
-        codes = events["user_code"].to_list()
-        for value, code, partition in zip(encode(events), codes, events["partition"], strict=True):
-            user = self.workload.users[code].encode()
-            self._producer.produce(self.topic, value, user, partition)
-        self._producer.poll(0)
-        self.sent.append(events)
-
-    def flush(self) -> None:
-        """All that has been sent has arrived."""
-        if self._producer.flush(60):
-            raise TimeoutError(f"events could not be written to {self.topic} within 60 s")
-
-
 def _run(
     bench: Workbench, topic: str, workload: Workload, trickle: Trickle, replicas: int
 ) -> dict[str, Any]:
@@ -107,65 +64,46 @@ def _run(
         "HEADRACE_HEARTBEAT_INTERVAL_MS": str(session_ms // 6),
     }
     label = f"failover, {replicas} standby" + "s" * (replicas != 1)
-    with ExitStack() as stack, bench.step(label, 4) as step:
+    with ExitStack() as stack, bench.step(label, 4 + replicas) as step:
         killed = stack.enter_context(_worker(bench, KILLED, settings))
-        group = killed.environment["HEADRACE_APP_ID"]
         settings |= {name: killed.environment[name] for name in _SHARED}
         await_ready(killed)
         survivor = stack.enter_context(_worker(bench, SURVIVOR, settings))
         await_ready(survivor)
         step.advance(1)
-        _caught_up(bench, group, topic, workload.partitions, killed, survivor)
-        lost = _shared(bench, group, topic, survivor)
+        name = settings["HEADRACE_APP_ID"]
+        group = WatchedGroup(bench.topics, name, topic, workload.partitions, trickle)
+        group.await_caught_up(killed, survivor)
+        group.watch()
+        lost, stay = group.await_shared(killed, survivor)
         _copied(survivor, len(lost) if replicas else 0)
         step.advance(1)
-        facts = _killed(bench, group, topic, workload.partitions, lost, killed, survivor, trickle)
+        facts = _killed(group, lost, stay, killed, survivor)
         step.advance(1)
+        if replicas:
+            group.watch()
+            leaves = {**settings, "HEADRACE_LEAVE_ON_STOP": "true"}
+            with _worker(bench, GUEST, leaves) as guest:
+                facts |= _joined_and_left(group, guest, survivor)
+            step.advance(1)
         trickle.flush()
-        _caught_up(bench, group, topic, workload.partitions, survivor)
+        group.await_caught_up(survivor)
         step.advance(1)
-    found = replayed(bench.servers, group, workload.partitions)
+    found = replayed(bench.servers, name, workload.partitions)
     answer = totals_per_user(workload, [*workload.chunks(), workload.closing(), *trickle.sent])
     faults = differences(answer, found)
     return {**facts, "keys": found.height, "correct": not faults, "differences": faults}
 
 
-_SHARED = ("HEADRACE_APP_ID", "HEADRACE_DATA_DIR")
-
-
 def _worker(bench: Workbench, name: str, settings: dict[str, str]) -> Child:
     port = str(free_port())
     return bench.child(
-        "failover", WORKER, HEADRACE_WORKER_ID=name, HEADRACE_WEB_PORT=port, **settings
+        "failover", WORKER, **settings, HEADRACE_WORKER_ID=name, HEADRACE_WEB_PORT=port
     )
 
 
 def _port(worker: Child) -> int:
     return int(worker.environment["HEADRACE_WEB_PORT"])
-
-
-def _caught_up(bench: Workbench, group: str, topic: str, partitions: int, *workers: Child) -> None:
-    """Wait until the group has committed all events."""
-    ends = bench.topics.ends(topic, partitions)
-    stall = Stall("failover", STALL_S_MAX)
-    while (done := bench.topics.committed(group, topic, partitions)) != ends:
-        for worker in workers:
-            worker.check_alive()
-        stall.at(sum(done))
-        time.sleep(SAMPLE_INTERVAL_S)
-
-
-def _shared(bench: Workbench, group: str, topic: str, survivor: Child) -> set[int]:
-    """Wait until both have half of the partitions; gives those of the one that is to be killed."""
-    deadline = time.monotonic() + STALL_S_MAX
-    while time.monotonic() < deadline:
-        survivor.check_alive()
-        assigned = bench.topics.assigned(group, topic)
-        shares = [assigned.get(f"{group}-{name}", set()) for name in (KILLED, SURVIVOR)]
-        if all(shares) and len(shares[0]) == len(shares[1]):
-            return shares[0]
-        time.sleep(SAMPLE_INTERVAL_S)
-    raise ChildError("the workers do not share the partitions")
 
 
 def _copied(survivor: Child, copies: int) -> None:
@@ -180,76 +118,37 @@ def _copied(survivor: Child, copies: int) -> None:
 
 
 def _killed(
-    bench: Workbench,
-    group: str,
-    topic: str,
-    partitions: int,
-    lost: set[int],
-    killed: Child,
-    survivor: Child,
-    trickle: Trickle,
+    group: WatchedGroup, lost: set[int], stay: set[int], killed: Child, survivor: Child
 ) -> dict[str, Any]:
-    trickle.begin()
-    before = bench.topics.committed(group, topic, partitions)
-    still = Standstill(set(range(partitions)) - lost)
-    _moved(bench, group, topic, before, set(range(partitions)), trickle, still)
+    group.watch()
     records = sums(_port(survivor))["headrace_restore_records_total"]
     survivor.heard()
     killed_at = time.monotonic()
     killed.kill()
-    time.sleep(0.2)  # what it has sent last may still count
-    before = bench.topics.committed(group, topic, partitions)
-    _moved(bench, group, topic, before, lost, trickle, still)
+    before = group.look_for(_LAST_WORDS_S)
+    given_at = group.await_given(survivor, group.partitions)
+    group.await_moved(before, lost)
     committed_at = time.monotonic()
-    survivor.check_alive()
-    given = [
-        found["assigned"] for found in survivor.heard() if found.get("partitions") == partitions
-    ]
-    if not given:
-        raise ChildError("the worker was not given the partitions of the one that was killed")
     return {
-        "takeover_s": committed_at - given[0],
-        "noticed_s": given[0] - killed_at,
+        "takeover_s": committed_at - given_at,
+        "noticed_s": given_at - killed_at,
         "kill_to_commit_s": committed_at - killed_at,
-        "stayed_stood_still_s": still.longest_s,
+        "stayed_stood_still_s": group.stood_still_s(stay),
         "records": int(sums(_port(survivor))["headrace_restore_records_total"] - records),
     }
 
 
-class Standstill:
-    """The longest time (s) for which one of these partitions has not got further, by the offsets that are seen."""
-
-    def __init__(self, partitions: set[int]) -> None:
-        self._moved: dict[int, tuple[int, float]] = dict.fromkeys(partitions, (-1, 0.0))
-        self.longest_s = 0.0
-
-    def see(self, offsets: Sequence[int]) -> None:
-        """The committed offsets of all partitions, now."""
-        now = time.monotonic()
-        for number, (offset, since) in self._moved.items():
-            if offset >= 0:
-                self.longest_s = max(self.longest_s, now - since)
-            if offsets[number] != offset:
-                self._moved[number] = (offsets[number], now)
-
-
-def _moved(
-    bench: Workbench,
-    group: str,
-    topic: str,
-    before: list[int],
-    numbers: set[int],
-    trickle: Trickle,
-    still: Standstill,
-) -> None:
-    """Events come in until the group has got further with each of these partitions."""
-    stall = Stall("failover", STALL_S_MAX)
-    while True:
-        trickle.go_on()
-        now = bench.topics.committed(group, topic, len(before), stable=False)
-        still.see(now)
-        moved = sum(now[number] > before[number] for number in numbers)
-        if moved == len(numbers):
-            return
-        stall.at(moved)
-        time.sleep(SAMPLE_INTERVAL_S)
+def _joined_and_left(group: WatchedGroup, guest: Child, survivor: Child) -> dict[str, Any]:
+    """A worker that has just been started gets half of the partitions, and is stopped."""
+    everything = range(group.partitions)
+    _, stay = group.await_shared(guest, survivor)
+    group.await_moved(group.look(), everything)
+    join_s = group.stood_still_s(stay)
+    group.watch()
+    survivor.heard()
+    guest.stop()
+    group.await_given(survivor, group.partitions)
+    group.await_moved(group.look(), everything)
+    leave_s = group.stood_still_s(stay)
+    list(guest.reports(SILENCE_S_MAX))  # until it has ended, and without an error
+    return {"join_stood_still_s": join_s, "leave_stood_still_s": leave_s}

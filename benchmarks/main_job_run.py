@@ -34,12 +34,23 @@ def run_former_main_job(bench: Workbench, root: Path) -> dict[str, Any]:
 
 
 def run_high_cardinality(bench: Workbench) -> dict[str, Any]:
-    """The same with many keys."""
+    """The same with many keys; and once more by a worker confined to one core (one_core_events_per_second)."""
     scale = bench.scale
-    return _run(bench, Workload(scale.main_job_events, scale.many_keys), "high cardinality")
+    workload = Workload(scale.main_job_events, scale.many_keys)
+    free = _run(bench, workload, "high cardinality")
+    confined = _run(bench, workload, "high cardinality one core", BENCH_CORE="0")
+    return {
+        **free,
+        "one_core_events_per_second": confined["events_per_second"],
+        "correct": free["correct"] and confined["correct"],
+        "differences": free["differences"] + confined["differences"],
+        "one_core": confined,
+    }
 
 
-def _run(bench: Workbench, workload: Workload, label: str, root: Path = ROOT) -> dict[str, Any]:
+def _run(
+    bench: Workbench, workload: Workload, label: str, root: Path = ROOT, **settings: str
+) -> dict[str, Any]:
     """One run over the whole topic.
 
     The time begins when the worker has its first fetch, by its own report (CLOCK_MONOTONIC, which
@@ -50,7 +61,7 @@ def _run(bench: Workbench, workload: Workload, label: str, root: Path = ROOT) ->
     topic = bench.events_topic(workload)
     answer = workload.totals()  # before the worker starts: it needs both cores
     port = free_port()
-    settings = {"BENCH_TOPIC": topic, "HEADRACE_WEB_PORT": str(port)}
+    settings |= {"BENCH_TOPIC": topic, "HEADRACE_WEB_PORT": str(port)}
     with bench.child(label.replace(" ", "-"), WORKER, root=root, **settings) as worker:
         group = worker.environment["HEADRACE_APP_ID"]
         facts = {**measured(bench, worker, topic, group, label), **scrape(port)}

@@ -7,23 +7,23 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import FIGURES
 from benchmarks.plots import Bar, histogram, lines, log_bars, short
 from benchmarks.targets import Verdict
 
 CSS_PATH = Path(__file__).parent / "report.css"
 RATE_STEP_S = 0.25
-NAMES = {
-    "main_job": "Headrace",
-    "quix": "Quix Streams",
-    "stock_faust": "stock Faust",
-    "latency": "latency",
-    "high_cardinality": "Headrace, many keys",
-    "unwindowed": "Headrace, no windows",
+NAMES = {"main_job": "Headrace", "quix": "Quix Streams", "stock_faust": "stock Faust"}
+"""Of those that do the same job."""
+TITLES = {
+    "high_cardinality": "Many keys",
+    "unwindowed": "A table without windows",
     "point_reads": "Reads of single keys",
+    "restore": "Restore",
+    "failover": "A worker that is killed, one that joins and leaves",
     "scale_out": "Two workers against one",
-    "failover": "A killed worker's partitions taken over",
-    "restore": "Headrace, restore",
 }
+"""Of those that have a table of their figures and nothing else."""
 
 
 def render(results: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
@@ -52,6 +52,9 @@ def _parts(results: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterator[
     yield from _throughput(results)
     yield from _main_job(results, verdicts)
     yield from _latency(results, verdicts)
+    for name, title in TITLES.items():
+        if name in results:
+            yield f"<h2>{title}</h2><p><code>{name}</code></p>" + _figures(results[name])
     yield "<h2>Machine and versions</h2>" + _facts(
         {**results["machine"], **results["versions"], **results["settings"]}
     )
@@ -91,7 +94,7 @@ def _targets(verdicts: Sequence[Verdict]) -> str:
 
 
 def _throughput(results: Mapping[str, Any]) -> Iterator[str]:
-    found = [name for name in ("main_job", "quix", "stock_faust") if name in results]
+    found = [name for name in NAMES if name in results]
     if not found:
         return
     bars = [
@@ -149,6 +152,15 @@ def _latency(results: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterato
     yield f"pass-through derived event, at {short(found['events_per_second'])} events/s: "
     yield "distribution and its running sum.</p>"
     yield histogram(found["ages_ms"], marks, "latency distribution", "ms")
+
+
+def _figures(found: Mapping[str, float]) -> str:
+    """One benchmark's figures."""
+    rows = [
+        (FIGURES[name].label, f"{number(value)} {FIGURES[name].unit}".rstrip())
+        for name, value in found.items()
+    ]
+    return _table(("figure", "measured"), rows)
 
 
 def rate_points(series: Sequence[Sequence[float]]) -> list[tuple[float, float]]:

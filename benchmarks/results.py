@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.figures import FIGURES
 from benchmarks.scale import SCALES
 
 PACKAGES = (
@@ -24,38 +25,6 @@ PACKAGES = (
 )
 _PLACES = ("HEADRACE_BROKER", "HEADRACE_DATA_DIR", "HEADRACE_PYTHON")
 _LARGEST = ("peak_memory_mb",)
-_FIGURES = (
-    "events",
-    "seconds",
-    "events_per_second",
-    "cpu_seconds",
-    "events_per_cpu_second",
-    "peak_memory_mb",
-    "derived_events",
-    "rows",
-    "keys",
-    "keys_per_second",
-    "records",
-    "last_fifth_to_first",
-    "checkpoints",
-    "checkpoint_ms_mean",
-    "fallback_events",
-    "reads_per_second",
-    "times",
-    "times_less_broker",
-    "takeover_s",
-    "takeover_s_without_standby",
-    "stayed_stood_still_s",
-    "noticed_s",
-    "kill_to_commit_s",
-    "samples",
-    "p50_ms",
-    "p90_ms",
-    "p99_ms",
-    "max_ms",
-    "begun_p50_ms",
-    "begun_p99_ms",
-)
 
 
 def summarise(storage: Mapping[str, Any], scale: str) -> dict[str, Any]:
@@ -88,7 +57,7 @@ def summarise(storage: Mapping[str, Any], scale: str) -> dict[str, Any]:
 def _figures(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         name: _figure(name, [found[name] for found in rounds])
-        for name in _FIGURES
+        for name in FIGURES
         if name in rounds[0]
     }
 

@@ -31,7 +31,8 @@ def run_scale_out(bench: Workbench) -> dict[str, Any]:
 
     times: the rate of two workers against that of one, as it is. times_less_broker: the same if the broker
     had not taken its share of the two cores from the two workers (half of its CPU time, as it slows both);
-    one worker leaves it a core.
+    one worker leaves it a core. broker_cpu_seconds, and the same as cores (broker_cores): that share, beside
+    two workers.
     """
     bench.compile_kernels()
     answer = bench.workload.totals()
@@ -44,6 +45,8 @@ def run_scale_out(bench: Workbench) -> dict[str, Any]:
         "seconds": one["seconds"] + two["seconds"],
         "one_worker": one,
         "two_workers": two,
+        "broker_cpu_seconds": two["broker_cpu_seconds"],
+        "broker_cores": two["broker_cpu_seconds"] / two["seconds"],
         "times": one["seconds"] / two["seconds"],
         "times_less_broker": one["seconds"] / (two["seconds"] - two["broker_cpu_seconds"] / 2),
         "correct": not faults,

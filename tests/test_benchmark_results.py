@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import results, runner, targets
 from benchmarks.child import ROOT
-from benchmarks.report import rate_points, render
+from benchmarks.report import NAMES, TITLES, rate_points, render
 from benchmarks.scale import SCALES
 
 
@@ -104,6 +104,8 @@ def test_the_targets_name_figures_that_exist() -> None:
         "restore.peak_memory_mb": 1_000,
         "failover.takeover_s": 3,
         "failover.stayed_stood_still_s": 2,
+        "failover.join_stood_still_s": 2,
+        "failover.leave_stood_still_s": 2,
     }
     assert [verdict.met for verdict in verdicts][:6] == [True, True, True, True, None, True]
     slow = targets.judge(targets.load_targets(), results.summarise(_storage(1_000.0), "quick"))
@@ -142,6 +144,34 @@ def test_the_report_says_what_is_wrong_and_renders_every_part_alone() -> None:
     for item in _storage(1_000_000.0)["benchmarks"]:
         alone = results.summarise({**_storage(1.0), "benchmarks": [item]}, "full")
         assert "not measured" in render(alone, targets.judge(everything, alone))
+
+
+def test_the_report_has_a_section_for_every_other_benchmark() -> None:
+    facts = {
+        "high_cardinality": {"events_per_second": 870_000.0},
+        "unwindowed": {"last_fifth_to_first": 0.95, "rows": 10_000_000},
+        "point_reads": {"reads_per_second": 5_000.0, "p99_ms": 12, "found": 0.5},
+        "scale_out": {"times": 1.6, "times_less_broker": 1.86, "broker_cpu_seconds": 0.87},
+        "restore": {"keys_per_second": 2_440_000.0},
+        "failover": {"takeover_s": 0.28, "takeover_s_without_standby": 0.47},
+    }
+    rounds = [{"benchmark": name, "round": 1, **figures} for name, figures in facts.items()]
+    storage = {**_storage(1.0), "benchmarks": [{"extra_info": found} for found in rounds]}
+    page = render(results.summarise(storage, "full"), [])
+    for row in (
+        "<td>throughput</td><td>870,000 events/s</td>",
+        "<td>rate of the last fifth of the events against the first</td><td>0.95 times</td>",
+        "<td>rows in the end</td><td>10,000,000</td>",
+        "<td>p99</td><td>12 ms</td>",
+        "<td>two workers against one, as it is</td><td>1.6 times</td>",
+        "<td>the same less the broker's share of the cores</td><td>1.86 times</td>",
+        "<td>processor time of the broker beside two workers</td><td>0.87 s</td>",
+        "<td>restored</td><td>2,440,000 keys/s</td>",
+        "<td>the same without a standby</td><td>0.47 s</td>",
+    ):
+        assert row in page
+    elsewhere = {*NAMES, "latency", "main_job_former"}
+    assert TITLES.keys() == facts.keys() == SCALES["full"].rounds.keys() - elsewhere
 
 
 def test_rates_are_stairs_over_the_samples() -> None:

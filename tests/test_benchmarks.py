@@ -19,6 +19,7 @@ from benchmarks.latency_consumer import SAMPLE_EVERY, Ages
 from benchmarks.latency_producer import Pool
 from benchmarks.stall import Stall
 from benchmarks.state_bench import StateRun
+from benchmarks.watched_group import Standstill
 
 SMALL = Workload(events=5_000, keys=50)
 
@@ -193,6 +194,16 @@ def test_a_stall_is_noticed() -> None:
         stall.at(5)
 
 
+def test_the_longest_standstill_is_that_of_the_partitions_asked_for() -> None:
+    now = iter([10.0, 11.0, 14.0, 20.0])
+    still = Standstill(clock=lambda: next(now))
+    for offsets in ([5, 7, 0], [6, 7, 0], [7, 8, 0], [8, 8, 0]):
+        still.see(offsets)
+    assert still.longest_s({0}) == 6.0, "seen to move at 14 and 20"
+    assert still.longest_s({1}) == 6.0, "it has not got further since 14"
+    assert still.longest_s({0, 2}) == 10.0
+
+
 def test_the_worker_s_metrics_are_understood() -> None:
     from app.monitoring import metrics
 
@@ -229,5 +240,8 @@ def test_everything_at_its_tiniest(broker: str, tmp_path: Path) -> None:
     assert found["latency"]["p99_ms"] > 0
     for name in ("main_job", "stock_faust", "quix"):
         assert found[name]["events_per_second"] > 0
+    assert found["high_cardinality"]["one_core_events_per_second"] > 0
+    for change in ("stayed", "join", "leave"):
+        assert found["failover"][f"{change}_stood_still_s"] > 0
     assert (tmp_path / "report.html").read_text().count("<svg") == 4
     assert list((tmp_path / "data" / "bench").iterdir()) == []
