@@ -268,16 +268,21 @@ class Processor:
         work.late_events[table.name] = work.late_events.get(table.name, 0) + len(rows)
         work.records += late_rows(names.late_topic(self.app_id, table.name), table.name, rows)
 
-    def mark_idle(self, topic: str, partition: int) -> None:
-        """The partition has had nothing for so long that its tables' watermarks need not wait for it."""
+    def mark_idle(self, topic: str, partition: int) -> list[str]:
+        """The partition has had nothing for so long that its tables' watermarks need not wait for it.
+
+        Gives the tables for which that is news.
+        """
+        told = []
         for table in self.tables.values():
             if table.topic == topic and not table.aligned:
                 key = (table.name, partition)
                 known = self._staged.stream_times.get(key) or self._committed_times.get(key)
                 if known is None or not known.idle:
-                    self._staged.stream_times[key] = Progress(
-                        known.time if known else None, idle=True
-                    )
+                    time = known.time if known else None
+                    self._staged.stream_times[key] = Progress(time, idle=True)
+                    told.append(table.name)
+        return told
 
     def read_topic(self, table: Table) -> str:
         """The topic whose offsets move with the table's state."""

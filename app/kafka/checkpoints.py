@@ -169,10 +169,14 @@ class Checkpoints:
             await self.checkpoint()
 
     def _find_idle(self) -> None:
-        for here in self._idle.quiet():
-            position = self._processor.position(*here)
-            if position is not None and self._consumer.caught_up(*here, position):
-                self._processor.mark_idle(*here)
+        for topic, partition in self._idle.quiet():
+            position = self._processor.position(topic, partition)
+            if position is None or not self._consumer.caught_up(topic, partition, position):
+                continue
+            if tables := self._processor.mark_idle(topic, partition):
+                log.info(
+                    "partition.idle", topic=topic, partition=partition, tables=", ".join(tables)
+                )
 
     async def checkpoint(self) -> None:
         """Publish what is staged, in one transaction; on failure go back to what is committed."""

@@ -229,9 +229,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if tp.topic not in columnar and (state := self._state(tp)) and state.has_valid_position:
             super().verify_event_path(now, tp)
 
+    def highwater(self, tp: TP) -> int | None:
+        """The partition's end, committed or not; None before the first fetch, or when it is given up."""
+        state = self._state(tp)
+        end: int | None = None if state is None else state.highwater
+        return end
+
     def last_stable_offset(self, tp: TP) -> int | None:
-        """The offset up to which committed records can be read; None before the first fetch."""
-        end: int | None = self._ensure_consumer().last_stable_offset(tp)
+        """The offset up to which committed records can be read; None before the first fetch, or when it is given up."""
+        state = self._state(tp)
+        end: int | None = None if state is None else state.lso
         return end
 
 

@@ -26,6 +26,8 @@ POISON = -1
 """The amount that the test application's agent fails on."""
 _STUCK_S = 20
 """A producer whose broker was away, and that holds a sale for so long, is stuck with it."""
+_RECONNECT_S = 5
+"""Unless it has lost its broker later than so long ago."""
 
 
 class _Log(logging.Handler):
@@ -97,7 +99,8 @@ class Sales:
         self._producer.poll(timeout_s)
         now = time.monotonic()
         since = next((since for since, _ in self._unsent.values()), now)
-        if self._log.lost_at is not None and now - max(since, self._log.lost_at) > _STUCK_S:
+        lost_at = self._log.lost_at
+        if lost_at is not None and now - since > _STUCK_S and now - lost_at > _RECONNECT_S:
             self._producer.purge()
             self._new_producer()
             for sequence, (_, record) in list(self._unsent.items()):
