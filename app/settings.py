@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     checkpoint_delta_mb_max: Annotated[int, Field(ge=1, le=4096)] = 48
     """A checkpoint is made early when what it would publish grows to this."""
     checkpoint_merge_mb_max: Annotated[int, Field(ge=4, le=4096)] = 32
-    """A checkpoint reads at most this much state to merge it and to close windows; the rest is
-    left to the next one. Larger: more memory, longer checkpoints."""
+    """A checkpoint reads at most this much state to merge it and to close windows, or some four times
+    what it adds, if that is more; the rest is left to the next one. Larger: more memory, longer checkpoints."""
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=900_000)] = 15_000
     """Kafka aborts a checkpoint's transaction after this; above
     `HEADRACE_CHECKPOINT_INTERVAL_MS`."""

@@ -9,6 +9,7 @@ forgotten, and those of a small one become one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,8 +26,6 @@ from app.engine.table import Table
 
 _LEVEL_MAX = 254
 _RUNS_LEFT_ALONE = 2
-_MERGES = 4
-"""So often is a byte merged at most: twice by size classes, twice for what is older than another row of its key."""
 _KEPT_MAX = 4
 """So many times the largest run is kept of a window at most, whatever the samples tell."""
 _WORTH = 2
@@ -49,25 +48,33 @@ class Sizes:
     merge_bytes_max: int = 32 << 20
     slice_bytes: int = 4 << 20
 
+    @property
+    def merges(self) -> float:
+        """How often a byte is read to be merged, about, until a window has a gigabyte.
+
+        Once in each size class above `slice_bytes`, and twice with rows of which some are older than others.
+        """
+        return 8 / math.log2(self.fan_in) + 2
+
 
 class Budget:
     """How many bytes of segments a checkpoint may still read to merge and to close windows.
 
-    floor: so many at least, and _MERGES times what the checkpoint adds, so that merges keep up with whatever comes.
+    floor: so many at least; more if what the checkpoint adds will need more, so that merges keep up with what comes.
     """
 
     def __init__(self, floor: int) -> None:
         self._floor = floor
-        self._added = self._taken = 0
+        self._needed = self._taken = 0
 
     @property
     def left(self) -> int:
         """Not above 0: nothing."""
-        return max(self._floor, _MERGES * self._added) - self._taken
+        return max(self._floor, self._needed) - self._taken
 
-    def add(self, size: int) -> None:
-        """So many bytes come to be merged, some time."""
-        self._added += size
+    def need(self, size: int) -> None:
+        """So many bytes will have to be read, some time."""
+        self._needed += size
 
     def take(self, size: int) -> bool:
         """Take so much; False: nothing is left. What is taken last may be more than what was left."""
@@ -190,7 +197,7 @@ class StackUpdate:
             level += 1
         run = self._written(pane, level, self._sequence, delta)
         self._add(pane, run)
-        self._budget.add(run.size)
+        self._budget.need(int(self._sizes.merges * run.size))
         if pane not in self.stacks.builds:
             self._merge_too_much(pane)
 

@@ -52,7 +52,7 @@ RATIO_MAX = 3.0
 
 @pytest.mark.only_full
 def test_changelogs_stay_within_three_times_the_state(tmp_path: Path) -> None:
-    """A table without windows that is updated, and windows that come and go, for four hours."""
+    """A table without windows that is updated, and windows that come and go, for four hours of its cleaner."""
     random.seed(new_seed())
     app_id = f"lasting-{uuid.uuid4().hex[:8]}"
     with own_broker(tmp_path) as broker:

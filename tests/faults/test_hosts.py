@@ -42,7 +42,10 @@ def settle(workers: list[Worker], network: Lan, folder: Path) -> None:
     """Give each worker a host, and a disk that no other has."""
     for number, item in enumerate(workers):
         item.prefix = network.prefix(number)
-        item.environment["HEADRACE_DATA_DIR"] = str(folder / f"data-{number}")
+        item.environment |= {
+            "HEADRACE_DATA_DIR": str(folder / f"data-{number}"),
+            "HEADRACE_WEB_HOST": network.addresses[number],
+        }
 
 
 @pytest.mark.only_full
