@@ -21,8 +21,8 @@ from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.offset_note import check_offset_notes
 from app.engine.processor import Processor
 from app.engine.row_sizes import check_row_sizes
+from app.engine.sizes import Sizes
 from app.engine.source import Limits
-from app.engine.stacks import Sizes
 from app.engine.store import StateRefusedError
 from app.engine.table import Table, by_name
 from app.engine.work import TopicPartition

@@ -19,7 +19,7 @@ import polars as pl
 
 from app.engine.batch_columns import OFFSET, TIME
 from app.engine.checkpoint import Checkpoint
-from app.engine.stacks import Budget, Sizes
+from app.engine.sizes import Budget, Sizes
 from app.engine.table_partition import TablePartition
 from app.engine.watermark import Progress
 from app.kafka.outbox import Outbox

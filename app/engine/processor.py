@@ -15,9 +15,9 @@ from app.engine.checkpoint import Checkpoint, Record
 from app.engine.dead_letter import late_event, late_rows
 from app.engine.intake import Intake
 from app.engine.repartition import Receiver, Sender
+from app.engine.sizes import Budget, Sizes
 from app.engine.source import Limits
 from app.engine.sources import sources
-from app.engine.stacks import Budget, Sizes
 from app.engine.store import StateRefusedError
 from app.engine.table import Table, by_name
 from app.engine.table_partition import Change, TablePartition

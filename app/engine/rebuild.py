@@ -21,8 +21,9 @@ from app.engine.batch_columns import OFFSET
 from app.engine.definition import DEFINITION_KEY, Definition
 from app.engine.intake import Intake, Taken
 from app.engine.repartition import split
+from app.engine.sizes import Budget, Sizes
 from app.engine.source import Source
-from app.engine.stacks import Budget, Build, Sizes, Stacks
+from app.engine.stacks import Build, Stacks
 from app.engine.table import Table
 from app.engine.table_partition import FORMAT, META_KEY, Change, Meta, TablePartition
 from app.engine.watermark import Progress

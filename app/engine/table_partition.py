@@ -10,7 +10,8 @@ import polars as pl
 
 from app.engine.definition import DEFINITION_KEY, Definition, Migration
 from app.engine.layout import Layout
-from app.engine.stacks import Budget, Build, ReadSegments, Sizes, Stacks, StackUpdate
+from app.engine.sizes import Budget, Sizes
+from app.engine.stacks import Build, ReadSegments, Stacks, StackUpdate
 from app.engine.store import StateRefusedError, Store
 from app.engine.table import PANE, Table
 from app.engine.watermark import Progress, watermark

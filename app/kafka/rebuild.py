@@ -22,8 +22,8 @@ from app.engine.batch import Update
 from app.engine.checkpoint import Checkpoint
 from app.engine.offset_note import OffsetNote
 from app.engine.rebuild import Rebuild
+from app.engine.sizes import Sizes
 from app.engine.source import Source
-from app.engine.stacks import Sizes
 from app.engine.store import Store, StoreWrite
 from app.engine.table import Table
 from app.engine.table_partition import Change

@@ -20,7 +20,6 @@ from app.kafka.offsets import PartitionEnds
 
 log = structlog.get_logger(__name__)
 
-
 _WRITE_BYTES = 4 << 20
 _WRITE_S = 1.0
 """What is replaced within one write is never written; a copy is at most so far behind what was read."""

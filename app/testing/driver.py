@@ -15,8 +15,8 @@ from app.engine.agent import AgentFunction, AgentRunner
 from app.engine.checkpoint import Record
 from app.engine.dead_letter import PREFIX
 from app.engine.duration import milliseconds
+from app.engine.sizes import Sizes
 from app.engine.source import Limits
-from app.engine.stacks import Sizes
 from app.engine.table import Table
 from app.engine.windows import WINDOW_START
 from app.events.catalogue import Catalogue

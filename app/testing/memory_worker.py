@@ -15,8 +15,8 @@ from app.engine.derived_events import derived_records
 from app.engine.intake import Intake
 from app.engine.offset_note import OffsetNote
 from app.engine.processor import Processor
+from app.engine.sizes import Sizes
 from app.engine.source import Limits
-from app.engine.stacks import Sizes
 from app.engine.store import Store, StoreWrite
 from app.engine.table import Table
 from app.engine.table_partition import TablePartition

@@ -9,9 +9,9 @@ from app.engine.checkpoint import Record
 from app.engine.definition import DEFINITION_KEY
 from app.engine.offset_note import OffsetNote
 from app.engine.rebuild import Earlier, Rebuild
+from app.engine.sizes import Sizes
 from app.engine.source import Limits
 from app.engine.sources import sources
-from app.engine.stacks import Sizes
 from app.engine.store import StoreWrite
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY, Change

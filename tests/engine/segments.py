@@ -12,7 +12,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from app.engine import segment
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 
 
 @contextmanager

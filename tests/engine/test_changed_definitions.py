@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.engine.aggregates import count, latest, maximum, mean, minimum, total
 from app.engine.definition import Migration
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 from app.engine.store import StateRefusedError, StoreWrite
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY

@@ -14,7 +14,7 @@ from app.engine.aggregates import count, latest, total
 from app.engine.checkpoint import Checkpoint
 from app.engine.question import Question, Rows
 from app.engine.reads import TableKeyError
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 from app.engine.store import MissingSegmentError
 from app.engine.table import Table, TableNotRunningError
 from app.engine.windows import tumbling

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.engine import ready_rows
 from app.engine.aggregates import count, latest
 from app.engine.question import Key, Question, Rows
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 from app.engine.table import Table
 from app.engine.windows import tumbling
 from tests.engine.sales import Sale

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.aggregates import count
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 from app.engine.store import StateRefusedError
 from app.engine.table import Table
 from app.engine.windows import Tumbling, tumbling

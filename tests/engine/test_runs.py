@@ -18,7 +18,8 @@ from app.engine.definition import DEFINITION_KEY, Definition
 from app.engine.key_sample import KeySample
 from app.engine.layout import Layout
 from app.engine.segment import Head, Run
-from app.engine.stacks import Budget, Sizes, Stacks, StackUpdate
+from app.engine.sizes import Budget, Sizes
+from app.engine.stacks import Stacks, StackUpdate
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY

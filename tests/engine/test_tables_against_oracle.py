@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.question import Question, Rows
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 from app.engine.table import Table
 from app.engine.windows import Tumbling
 from tests.engine.oracle import expect

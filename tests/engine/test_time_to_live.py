@@ -18,7 +18,7 @@ from app.engine.aggregates import count, latest
 from app.engine.definition import DEFINITION_KEY
 from app.engine.question import Question
 from app.engine.sessions import FIRST, LAST
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 from app.engine.table import Table
 from app.engine.table_partition import META_KEY
 from app.testing import Driver

@@ -11,7 +11,7 @@ import msgspec
 
 from app.engine import names
 from app.engine.checkpoint import Record
-from app.engine.stacks import Sizes
+from app.engine.sizes import Sizes
 from app.engine.store import Store
 from app.engine.table import Table
 from app.engine.work import Work

@@ -23,3 +23,4 @@ async def test_a_partition_that_is_given_up_at_this_moment_has_no_end() -> None:
     thread: Any = object.__new__(ConsumerThread)
     thread._consumer, thread.consumer = aiokafka, SimpleNamespace(in_transaction=False)
     assert thread.highwater(GIVEN_UP) is None
+    assert thread.last_stable_offset(GIVEN_UP) is None
