@@ -12,7 +12,7 @@ from app.engine.group_answers import GroupAnswers
 from app.engine.members import Place
 from app.engine.processor import Processor
 from app.engine.reads import TableReads
-from app.kafka.group_members import GroupMembers
+from app.kafka.group.members import GroupMembers
 from app.settings import Settings
 from app.web.peer_client import PeerClient
 

@@ -12,9 +12,9 @@ import structlog
 
 from app.engine.restore_progress import RestoreProgress
 from app.engine.work import TopicPartition
+from app.kafka.changelogs.standby import Standbys
 from app.kafka.cluster_probe import ClusterProbe
-from app.kafka.runner import Runner
-from app.kafka.standby import Standbys
+from app.kafka.processing.runner import Runner
 from app.monitoring import metrics
 from app.monitoring.health import Health, WorkerState
 from app.monitoring.watchdog import EXIT_CODE, Watchdog

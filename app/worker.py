@@ -29,11 +29,11 @@ from app.engine.work import TopicPartition
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.group import advertised_host, web_address
-from app.kafka.answers import FETCH_BYTES_MAX
-from app.kafka.broker import BrokerError, ensure_broker
 from app.kafka.columnar_topics import columnar
-from app.kafka.faust_assignor import Assignor
-from app.kafka.faust_consumer import FaustConsumer
+from app.kafka.embedded.broker import BrokerError, ensure_broker
+from app.kafka.fetching.answers import FETCH_BYTES_MAX
+from app.kafka.fetching.faust_consumer import FaustConsumer
+from app.kafka.group.faust_assignor import Assignor
 from app.kafka.topics import (
     RECORD_BYTES_MAX,
     PartitionsChangedError,
@@ -60,7 +60,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _FETCH_BYTES_MIN = 256 << 10
 """The broker waits for that much, or for HEADRACE_FETCH_WAIT_MS_MAX: many small fetches cost more than they gain."""
 
-TRANSPORTS.aliases["headrace"] = "app.kafka.transport:Transport"
+TRANSPORTS.aliases["headrace"] = "app.kafka.fetching.transport:Transport"
 
 
 class Headrace(faust.App):  # type: ignore[misc]

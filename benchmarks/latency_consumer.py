@@ -19,8 +19,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.codecs.record_batch import parse
-from app.kafka import transport  # noqa: F401 - puts our classes in the place of aiokafka's
 from app.kafka.columnar_topics import columnar
+from app.kafka.fetching import transport  # noqa: F401 - puts our classes in the place of aiokafka's
 from benchmarks.meter import report
 
 SAMPLE_EVERY = 100

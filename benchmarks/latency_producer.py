@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from app.codecs.record_writer import RecordColumns, UnsentBatch, write_batches
 from app.codecs.texts import Texts
-from app.kafka.transaction_protocol import NO_TAGS, Call, Produce
+from app.kafka.transactions.protocol import NO_TAGS, Call, Produce
 from benchmarks.events import Workload, encode
 from benchmarks.meter import report
 

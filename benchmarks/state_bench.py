@@ -22,7 +22,7 @@ from app.engine.checkpoint import Checkpoint
 from app.engine.sizes import Budget, Sizes
 from app.engine.table_partition import TablePartition
 from app.engine.watermark import Progress
-from app.kafka.outbox import Outbox
+from app.kafka.transactions.outbox import Outbox
 from benchmarks.events import WINDOW_MS
 from benchmarks.main_job.totals import totals_per_user
 

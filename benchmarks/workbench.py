@@ -164,6 +164,6 @@ def _broker(stack: ExitStack, data_dir: Path) -> str:
     servers = load_settings().broker
     if servers:
         return servers
-    from app.kafka.broker import ensure_broker
+    from app.kafka.embedded.broker import ensure_broker
 
     return stack.enter_context(ensure_broker(data_dir)).bootstrap_servers

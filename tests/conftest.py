@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.kafka.running_job", "tests.kafka.sales", "tests.faults.group")
 
-from app.kafka.broker import Broker  # noqa: E402 - after it is said what to rewrite
+from app.kafka.embedded.broker import Broker  # noqa: E402 - after it is said what to rewrite
 from tests.own_broker import own_broker  # noqa: E402
 from tests.seeds import taken_seeds  # noqa: E402
 

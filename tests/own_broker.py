@@ -6,9 +6,9 @@ import os
 import random
 from pathlib import Path
 
-from app.kafka.broker import Broker, ensure_broker
-from app.kafka.broker_folder import Folder, ProcessId, State
-from app.kafka.broker_jvm import PORT_MAX, PORT_MIN, choose_ports
+from app.kafka.embedded.broker import Broker, ensure_broker
+from app.kafka.embedded.folder import Folder, ProcessId, State
+from app.kafka.embedded.jvm import PORT_MAX, PORT_MIN, choose_ports
 
 
 def own_broker(data_dir: Path) -> Broker:

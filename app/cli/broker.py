@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.kafka.broker import BrokerError, broker_status, ensure_broker, stop_broker
+from app.kafka.embedded.broker import BrokerError, broker_status, ensure_broker, stop_broker
 from app.settings import SettingsError, load_settings
 
 

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException
 
 from app.engine.table_checks import TableDefinitionError
 from app.events.event import EventDefinitionError
-from app.kafka.broker import BrokerError, ensure_broker
+from app.kafka.embedded.broker import BrokerError, ensure_broker
 from app.kafka.topics import TopicError
 from app.settings import Settings, SettingsError, load_settings
 from app.shop.__main__ import rate, seconds

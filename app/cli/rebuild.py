@@ -20,8 +20,8 @@ from app.engine.sources import sources
 from app.engine.store import StateRefusedError
 from app.engine.table import Table
 from app.events.event import Event
-from app.kafka.broker import BrokerError, ensure_broker
-from app.kafka.rebuild import Pace, RebuildError, Rebuilt, TableRebuild
+from app.kafka.embedded.broker import BrokerError, ensure_broker
+from app.kafka.replays.rebuild import Pace, RebuildError, Rebuilt, TableRebuild
 from app.kafka.topics import TopicError, ensure_topics, needs
 from app.settings import Settings
 from app.state.open_store import open_store

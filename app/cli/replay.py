@@ -19,8 +19,8 @@ from faust.cli.base import AppCommand, option
 from app.cli.environment import ProgressLine
 from app.engine.replay import DeadLetter
 from app.events.event import event_type
-from app.kafka.broker import BrokerError, ensure_broker
-from app.kafka.replay import Replay, ReplayError
+from app.kafka.embedded.broker import BrokerError, ensure_broker
+from app.kafka.replays.replay import Replay, ReplayError
 from app.kafka.topics import TopicError
 from app.monitoring.reason_class import reason_class
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.codecs.record_batch import CorruptRecordBatch, Fetch, Records, parse
-from app.kafka.transport import _PartitionRecords as PartitionRecords  # aiokafka's own
+from app.kafka.fetching.transport import _PartitionRecords as PartitionRecords  # aiokafka's own
 from tests.codecs.record_batches import (
     ABORT_MARKER,
     COMMIT_MARKER,

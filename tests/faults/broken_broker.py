@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.kafka.broker import Broker, broker_status
-from app.kafka.broker_folder import State
+from app.kafka.embedded.broker import Broker, broker_status
+from app.kafka.embedded.folder import State
 
 
 def kill(broker: Broker) -> None:

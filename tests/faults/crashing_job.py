@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from app.engine.processor import Processor
-from app.kafka.broker_folder import Folder
-from app.kafka.transaction_error import TransactionError
-from app.kafka.transactional_producer import TransactionalProducer
+from app.kafka.embedded.folder import Folder
+from app.kafka.transactions.error import TransactionError
+from app.kafka.transactions.producer import TransactionalProducer
 from app.state.rocksdb_store import RocksDBStore
 from tests.faults.fuse import BROKER_KILLED, LATE_COMMIT
 from tests.kafka.job import app

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from app.kafka.changelog_reader import ChangelogReader, Chunk
+from app.kafka.changelogs.reader import ChangelogReader, Chunk
 from tests.kafka.job import app
 
 __all__ = ["app"]

@@ -15,10 +15,10 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from app.kafka import broker_jvm
-from app.kafka.broker_folder import Folder
-from app.kafka.broker_jars import ensure_jars
-from app.kafka.broker_startup_cache import startup_flags
+from app.kafka.embedded import jvm as broker_jvm
+from app.kafka.embedded.folder import Folder
+from app.kafka.embedded.jars import ensure_jars
+from app.kafka.embedded.startup_cache import startup_flags
 
 _UP_S_MAX = 120
 

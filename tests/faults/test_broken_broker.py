@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kafka.broker import Broker
+from app.kafka.embedded.broker import Broker
 from tests.faults import broken_broker
 from tests.faults.fuse import BROKER_KILLED, Fuse
 from tests.faults.group import PARTITIONS, load, running_group

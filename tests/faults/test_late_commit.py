@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kafka.transaction_error import Code
+from app.kafka.transactions.error import Code
 from tests.faults.commit_proxy import CommitProxy, commit_proxy
 from tests.faults.group import load, running_group
 from tests.faults.reachable_broker import ReachableBroker

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.kafka.membership import Membership
-from app.kafka.transactional_producer import TransactionalProducer
+from app.kafka.group.membership import Membership
+from app.kafka.transactions.producer import TransactionalProducer
 from tests.faults.group import load, running_group
 from tests.seeds import new_seed
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from app.kafka.publisher import Publisher, UnknownOutcomeError
+from app.kafka.transactions.publisher import Publisher, UnknownOutcomeError
 from tests.kafka.job import app
 
 __all__ = ["app"]

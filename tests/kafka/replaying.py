@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from app.kafka.replay import Replay
+from app.kafka.replays.replay import Replay
 from tests.kafka.running_job import Job
 from tests.kafka.workers import ROOT
 

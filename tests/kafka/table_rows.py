@@ -39,7 +39,7 @@ def _main(folders: list[Path]) -> None:
     from app.engine import names
     from app.engine.committed_reader import CommittedReader
     from app.engine.restore_progress import RestoreProgress
-    from app.kafka.changelog import ChangelogRestore
+    from app.kafka.changelogs.restore import ChangelogRestore
     from app.state.open_store import open_store
     from app.testing.memory_store import MemoryStore
     from tests.kafka.job import app, settings

@@ -20,10 +20,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.codecs.record_batch import parse
-from app.kafka import answers, transport  # noqa: F401 - installs it
-from app.kafka.answers import Answers
 from app.kafka.columnar_topics import columnar
-from app.kafka.source_replay import SourceReplay
+from app.kafka.fetching import answers, transport  # noqa: F401 - installs it
+from app.kafka.fetching.answers import Answers
+from app.kafka.replays.source_replay import SourceReplay
 from tests.seeds import new_seed
 
 LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

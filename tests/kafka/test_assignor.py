@@ -13,7 +13,7 @@ from aiokafka.coordinator.protocol import (
 )
 from faust.types import TP
 
-from app.kafka.faust_assignor import Assignor
+from app.kafka.group.faust_assignor import Assignor
 
 TOPICS = {"sales", "by_country"}
 PARTITIONS = 12

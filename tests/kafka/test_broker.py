@@ -15,8 +15,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from app.kafka import broker_jars, broker_jvm, broker_startup_cache
-from app.kafka.broker import (
+from app.kafka.embedded import jars as broker_jars
+from app.kafka.embedded import jvm as broker_jvm
+from app.kafka.embedded import startup_cache as broker_startup_cache
+from app.kafka.embedded.broker import (
     Broker,
     BrokerError,
     BrokerStatus,
@@ -24,7 +26,7 @@ from app.kafka.broker import (
     ensure_broker,
     stop_broker,
 )
-from app.kafka.broker_folder import Folder, ProcessId
+from app.kafka.embedded.folder import Folder, ProcessId
 from tests.own_broker import own_broker
 
 pytestmark = pytest.mark.kafka
@@ -78,7 +80,7 @@ def consume(servers: str, name: str, count: int) -> list[bytes]:
 def in_another_process(code: str, path: Path) -> subprocess.Popen[str]:
     """Run code with `broker` bound to the folder's broker; it says its first line when ready."""
     script = (
-        "import sys, time; from pathlib import Path; from app.kafka.broker import ensure_broker\n"
+        "import sys, time; from pathlib import Path; from app.kafka.embedded.broker import ensure_broker\n"
         f"broker = ensure_broker(Path(sys.argv[1]), log=lambda line: None)\n{code}"
     )
     return subprocess.Popen(
@@ -242,7 +244,7 @@ def test_a_broken_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.kafka.broker.DISK_FREE_MB_MIN", 10**12)
+    monkeypatch.setattr("app.kafka.embedded.broker.DISK_FREE_MB_MIN", 10**12)
     with pytest.raises(BrokerError, match="MB are free"):
         ensure_broker(tmp_path, log=lambda _line: None)
 
@@ -256,7 +258,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_too_little_memory_is_said_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.kafka.broker.MEMORY_MB_MIN", 10**12)
+    monkeypatch.setattr("app.kafka.embedded.broker.MEMORY_MB_MIN", 10**12)
     with pytest.raises(BrokerError, match="of memory are available"):
         ensure_broker(tmp_path, log=lambda _line: None)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app.kafka.broker import Broker
-from app.kafka.changelog_reader import ChangelogReader
+from app.kafka.changelogs.reader import ChangelogReader
+from app.kafka.embedded.broker import Broker
 from tests.faults.broken_broker import down
 from tests.kafka.changelog import Changelog
 from tests.kafka.test_standby import SOURCES, standing_by, write_some

@@ -13,9 +13,9 @@ from confluent_kafka import Producer
 
 from app.engine.restore_progress import RestoreProgress, Restoring
 from app.engine.store import STALE_AFTER_S
-from app.kafka import changelog as changelog_module
-from app.kafka.changelog import ChangelogRestore, RestoreError
-from app.kafka.changelog_reader import ChangelogError, ChangelogReader, Chunk
+from app.kafka.changelogs import restore as changelog_module
+from app.kafka.changelogs.reader import ChangelogError, ChangelogReader, Chunk
+from app.kafka.changelogs.restore import ChangelogRestore, RestoreError
 from app.state.rocksdb_store import RocksDBStore
 from tests.kafka.changelog import TABLE, Changelog, Clock, State, stored
 from tests.seeds import new_seed

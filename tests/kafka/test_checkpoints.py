@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from app.engine.work import TopicPartition
-from app.kafka.checkpoints import Checkpoints
-from app.kafka.surroundings import Pace
+from app.kafka.processing.checkpoints import Checkpoints
+from app.kafka.processing.surroundings import Pace
 
 BUSY, QUIET = ("sales", 0), ("sales", 1)
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.kafka.purge import Purge
+from app.kafka.processing.purge import Purge
 from tests.kafka.running_job import Job, sums, writing
 from tests.kafka.sales import only_once
 from tests.kafka.table_rows import table_rows

@@ -29,7 +29,7 @@ def test_it_is_noticed_and_the_next_start_goes_on(broker: str, tmp_path: Path) -
         deaf.touch()
         assert item.wait(60) == EXIT_CODE
         assert "not read, for" in item.log_tail()
-        assert "app.kafka.pump" in item.log_tail(60_000), "where its tasks stood"
+        assert "app.kafka.processing.pump" in item.log_tail(60_000), "where its tasks stood"
         deaf.unlink()
         sales.write(1_000)
         item.start()

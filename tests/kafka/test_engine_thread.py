@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.kafka.runner import _give_way
+from app.kafka.processing.runner import _give_way
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no priorities of threads")

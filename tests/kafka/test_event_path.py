@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from app.kafka.cooperative import Subscription
-from app.kafka.transport import ConsumerThread
+from app.kafka.fetching.transport import ConsumerThread
+from app.kafka.group.cooperative import Subscription
 
 HERE = TP("words", 0)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from app.kafka.fence import Fence
-from app.kafka.membership import Membership
+from app.kafka.group.membership import Membership
 from app.kafka.topics import TopicNeed, ensure_topics
-from app.kafka.transaction_error import Code, TransactionError
-from app.kafka.transactional_producer import TransactionalProducer
+from app.kafka.transactions.error import Code, TransactionError
+from app.kafka.transactions.fence import Fence
+from app.kafka.transactions.producer import TransactionalProducer
 
 pytestmark = pytest.mark.kafka
 

@@ -13,7 +13,7 @@ from faust.types import TP
 
 from app.codecs.record_batch import Fetch
 from app.kafka.columnar_topics import columnar
-from app.kafka.transport import FETCHES_MAX, Consumer, Transport
+from app.kafka.fetching.transport import FETCHES_MAX, Consumer, Transport
 
 HERE, ORDINARY = TP("words", 0), TP("letters", 0)
 

@@ -9,7 +9,7 @@ from aiokafka.consumer import AIOKafkaConsumer
 from aiokafka.consumer.subscription_state import SubscriptionState
 from faust.types import TP
 
-from app.kafka.transport import ConsumerThread
+from app.kafka.fetching.transport import ConsumerThread
 
 GIVEN_UP = TP("sales", 3)
 

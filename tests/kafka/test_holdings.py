@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from app.engine.work import TopicPartition
-from app.kafka import holdings
-from app.kafka.changelog import RestoreError
-from app.kafka.fence import Fence
-from app.kafka.holdings import Holdings
+from app.kafka.changelogs.restore import RestoreError
+from app.kafka.processing import holdings
+from app.kafka.processing.holdings import Holdings
+from app.kafka.transactions.fence import Fence
 
 A, B, C = (("sales", number) for number in range(3))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.kafka.idle_watch import IdleWatch
+from app.kafka.processing.idle_watch import IdleWatch
 
 HERE, THERE = ("orders", 0), ("orders", 1)
 

@@ -14,8 +14,8 @@ from app.codecs.murmur2 import partition as partition_of
 from app.engine.batch import Emission
 from app.engine.checkpoint import Checkpoint
 from app.events.event import Event, event_type
-from app.kafka import outbox
-from app.kafka.outbox import Outbox
+from app.kafka.transactions import outbox
+from app.kafka.transactions.outbox import Outbox
 
 COUNT = 4
 

@@ -12,10 +12,11 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
 from app.engine.members import Place
 from app.engine.question import NO_GENERATION
-from app.kafka import cooperative, faust_consumer, transport
-from app.kafka.cooperative import Coordinator
-from app.kafka.faust_assignor import Assignor, Said
-from app.kafka.faust_consumer import FaustConsumer
+from app.kafka.fetching import faust_consumer, transport
+from app.kafka.fetching.faust_consumer import FaustConsumer
+from app.kafka.group import cooperative
+from app.kafka.group.cooperative import Coordinator
+from app.kafka.group.faust_assignor import Assignor, Said
 
 
 async def test_a_place_holds_for_a_session_after_the_last_heartbeat_that_was_heard(

@@ -13,18 +13,19 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from app.engine.checkpoint import Checkpoint, Record
-from app.kafka import publisher, transactional_producer
-from app.kafka.membership import Membership
-from app.kafka.publisher import (
+from app.kafka.group.membership import Membership
+from app.kafka.topics import TopicNeed, ensure_topics
+from app.kafka.transactions import producer as transactional_producer
+from app.kafka.transactions import publisher
+from app.kafka.transactions.error import Code, TransactionError, worst
+from app.kafka.transactions.producer import TransactionalProducer
+from app.kafka.transactions.publisher import (
     AbortedError,
     ChangedHandsError,
     ExpelledError,
     Publisher,
     UnknownOutcomeError,
 )
-from app.kafka.topics import TopicNeed, ensure_topics
-from app.kafka.transaction_error import Code, TransactionError, worst
-from app.kafka.transactional_producer import TransactionalProducer
 from tests.kafka.workers import Cluster
 
 pytestmark = pytest.mark.kafka

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from app.kafka.offsets import PartitionEnds
-from app.kafka.purge import Purge
+from app.kafka.processing.purge import Purge
 from app.kafka.topics import TopicNeed, ensure_topics
 
 pytestmark = pytest.mark.kafka

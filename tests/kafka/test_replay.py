@@ -15,10 +15,10 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.engine import names
 from app.engine.replay import DeadLetter
-from app.kafka.replay import Replay, ReplayError
+from app.kafka.replays.replay import Replay, ReplayError
 from app.kafka.topics import TopicNeed, ensure_topics
-from app.kafka.transaction_error import TransactionError
-from app.kafka.transactional_producer import TransactionalProducer
+from app.kafka.transactions.error import TransactionError
+from app.kafka.transactions.producer import TransactionalProducer
 from tests.kafka.replaying import BEGIN_ALL, replay
 from tests.kafka.running_job import Job
 from tests.kafka.sales import POISON

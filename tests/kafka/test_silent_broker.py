@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.kafka import changelog_reader
-from app.kafka.changelog_reader import ChangelogError, ChangelogReader
+from app.kafka.changelogs import reader as changelog_reader
+from app.kafka.changelogs.reader import ChangelogError, ChangelogReader
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 
 from app.engine.offset_note import OffsetNote
 from app.engine.work import TopicPartition
-from app.kafka.changelog import RestoreError
-from app.kafka.publisher import Committed
-from app.kafka.runner import Runner
-from app.kafka.takeover import StateAheadError
+from app.kafka.changelogs.restore import RestoreError
+from app.kafka.processing.runner import Runner
+from app.kafka.processing.takeover import StateAheadError
+from app.kafka.transactions.publisher import Committed
 
 HERE = ("sales", 3)
 

@@ -12,8 +12,8 @@ from faust.types import TP
 
 from app.codecs.record_batch import Fetch
 from app.kafka.columnar_topics import columnar
-from app.kafka.pump import Pump
-from app.kafka.transport import Consumer, Transport
+from app.kafka.fetching.transport import Consumer, Transport
+from app.kafka.processing.pump import Pump
 
 HERE, THERE = TP("words", 0), TP("words", 1)
 ORDINARY = TP("letters", 0)

@@ -14,10 +14,10 @@ import pytest
 
 from app.engine.restore_progress import RestoreProgress
 from app.engine.store import STALE_AFTER_S
-from app.kafka import standby as standby_module
-from app.kafka.changelog import ChangelogRestore
-from app.kafka.changelog_reader import ChangelogReader, Chunk
-from app.kafka.standby import Standbys
+from app.kafka.changelogs import standby as standby_module
+from app.kafka.changelogs.reader import ChangelogReader, Chunk
+from app.kafka.changelogs.restore import ChangelogRestore
+from app.kafka.changelogs.standby import Standbys
 from app.state.rocksdb_store import RocksDBStore
 from tests.kafka.changelog import TABLE, Changelog, Clock, stored
 from tests.seeds import new_seed

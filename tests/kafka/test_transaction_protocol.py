@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.kafka.transaction_protocol import NO_TAGS, Produce, ProduceAndAdd
+from app.kafka.transactions.protocol import NO_TAGS, Produce, ProduceAndAdd
 
 names = st.text(max_size=20)
 partitions = st.lists(

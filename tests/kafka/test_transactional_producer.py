@@ -15,12 +15,12 @@ from confluent_kafka import KafkaError
 
 from app.codecs.record_writer import Packing, RecordColumns, UnsentBatch, write_batches
 from app.codecs.texts import Texts
-from app.kafka import transaction_protocol as protocol
-from app.kafka import transactional_producer
-from app.kafka.membership import Membership
+from app.kafka.group.membership import Membership
 from app.kafka.topics import TopicNeed, ensure_topics
-from app.kafka.transaction_error import Code, TransactionError
-from app.kafka.transactional_producer import TransactionalProducer
+from app.kafka.transactions import producer as transactional_producer
+from app.kafka.transactions import protocol
+from app.kafka.transactions.error import Code, TransactionError
+from app.kafka.transactions.producer import TransactionalProducer
 from tests.kafka.workers import Cluster
 
 pytestmark = pytest.mark.kafka

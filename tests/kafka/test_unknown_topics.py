@@ -10,9 +10,9 @@ import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError
 
-from app.kafka import cooperative
-from app.kafka.cooperative import Coordinator
-from app.kafka.faust_assignor import Assignor
+from app.kafka.group import cooperative
+from app.kafka.group.cooperative import Coordinator
+from app.kafka.group.faust_assignor import Assignor
 
 
 class Cluster:

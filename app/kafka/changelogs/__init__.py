@@ -1,0 +1,1 @@
+"""State out of the changelogs: restores, and standbys' copies."""

@@ -1,0 +1,1 @@
+"""Faust's transport: whole fetches instead of single records."""

@@ -1,0 +1,1 @@
+"""The consumer group: who is in it, and how it rebalances without stopping what stays."""
