@@ -342,6 +342,16 @@ class Headrace(faust.App):  # type: ignore[misc]
             _refuse(error)
         await self.crash(error)
 
+    def replaced(self, web: str) -> NoReturn:
+        """Another process, with this web address, has joined the group under this one's name. Call it in any thread."""
+        assert self._slot is not None
+        other = f"another worker ({web})" if web else "another worker"
+        _end(
+            "worker.replaced",
+            f"{other} has joined the group as {self._slot.id!r}: give each its own HEADRACE_WORKER_ID",
+            os.EX_CONFIG,
+        )
+
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         if self.parts is not None:
             await self.parts.holdings.release()
@@ -357,8 +367,11 @@ def _columnar(partitions: Iterable[TP]) -> set[TopicPartition]:
 
 
 def _refuse(error: StateRefusedError) -> NoReturn:
-    """End the process at once, with one line; nothing is lost."""
     restart_helps = isinstance(error, DamagedStoreError | FullDiskError)
-    code = os.EX_SOFTWARE if restart_helps else os.EX_CONFIG
-    log.critical("worker.state_refused", reason=str(error), exit_code=code)
-    os._exit(code)
+    _end("worker.state_refused", str(error), os.EX_SOFTWARE if restart_helps else os.EX_CONFIG)
+
+
+def _end(event: str, reason: str, exit_code: int) -> NoReturn:
+    """End the process at once, with one line; nothing is lost."""
+    log.critical(event, reason=reason, exit_code=exit_code)
+    os._exit(exit_code)

@@ -129,3 +129,20 @@ def test_two_workers_of_one_folder(broker: str, tmp_path: Path) -> None:
                 assert "Traceback" not in second.log_tail(1 << 20)
             job.wait_for_progress(item)
         job.finish(item, sales)
+
+
+def test_two_workers_of_one_name(broker: str, tmp_path: Path) -> None:
+    """On two hosts, with folders of their own: the group has the later one, and the earlier ends with one line."""
+    job = Job(broker, tmp_path)
+    job.environment["HEADRACE_WORKER_ID"] = "mine"
+    elsewhere = {**job.environment, "HEADRACE_DATA_DIR": str(tmp_path / "data-elsewhere")}
+    with job.worker() as first:
+        sales = job.first_sales(first, new_seed())
+        with worker("tests.kafka.job", elsewhere, tmp_path / "second.log") as second:
+            with writing(sales):
+                assert first.wait(90) == os.EX_CONFIG, first.log_tail()
+                job.wait_for_progress(second)
+            assert _lines(job, "worker.replaced") == 1
+            assert "give each its own HEADRACE_WORKER_ID" in first.log_tail()
+            assert "Traceback" not in first.log_tail(1 << 20)
+            job.finish(second, sales)

@@ -23,6 +23,7 @@ from app.kafka.transactions.publisher import (
     AbortedError,
     ChangedHandsError,
     ExpelledError,
+    FencedError,
     Publisher,
     UnknownOutcomeError,
 )
@@ -194,6 +195,38 @@ async def test_a_refused_batch_leaves_no_trace_in_the_partitions_that_took_their
                 await asyncio.to_thread(scene.publisher.publish, checkpoint, scene.membership)
             await scene.publish(b"%d" % number, partition=1)
         assert await scene.seen() == [b"0", b"1", b"2"]
+
+
+async def test_a_producer_that_is_fenced_again_and_again_must_stop(
+    broker: str, scene: Scene, epochs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a rival, or by Kafka if every checkpoint takes too long; now and then is no reason."""
+    rival = Publisher(
+        broker, app_id=scene.app, transactional_id=scene.app, transaction_timeout_ms=20_000
+    )
+    produce = TransactionalProducer.produce
+
+    async def fence_first(self: TransactionalProducer, batches: Any) -> Any:
+        await asyncio.to_thread(rival.open)
+        return await produce(self, batches)
+
+    async def fenced(error: type[Exception]) -> str:
+        with monkeypatch.context() as patch, pytest.raises(error) as caught:
+            patch.setattr(TransactionalProducer, "produce", fence_first)
+            await scene.publish(b"fenced")
+        return str(caught.value)
+
+    async with member(broker, scene):
+        for number in range(2):
+            for _ in range(5):
+                await fenced(AbortedError)
+            await scene.publish(b"%d" % number)
+        for _ in range(5):
+            await fenced(AbortedError)
+        told = await fenced(FencedError)
+        assert "HEADRACE_WORKER_ID" in told and "HEADRACE_TRANSACTION_TIMEOUT_MS" in told
+        assert await scene.seen() == [b"0", b"1"]
+    await asyncio.to_thread(rival.close)
 
 
 async def test_a_worker_that_is_no_member_is_told_so(

@@ -27,6 +27,7 @@ from aiokafka.errors import KafkaError
 from app.kafka.columnar_topics import columnar
 from app.kafka.group.faust_assignor import Assignor
 from app.kafka.group.leave_group import LeaveGroupOfStaticMember
+from app.kafka.group.rival import find_rival
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,8 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
     unbroken = False
     """Whether the partitions that this assignment has in common with the one before have been held throughout."""
     _joined = -1
+    _lost = False
+    """The group has not known this member any more, or has refused it: another may have its place."""
     _stopped = False
     _grown: dict[str, int] | None = None
 
@@ -105,6 +108,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     def reset_generation(self) -> None:
         """The group does not know this member any more."""
+        self._lost = self._lost or self.generation >= 0
         super().reset_generation()
         self._performed_join_prepare = False
 
@@ -118,6 +122,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
             await super()._push_error_to_user(error)
             return
         log.error("group.refused", reason=str(error) or type(error).__name__)
+        self._lost = True
         self.request_rejoin()
         await asyncio.wait([self._closing], timeout=_JOIN_AGAIN_S)
 
@@ -133,10 +138,31 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         await super()._on_join_prepare(previous_assignment)
 
     async def _do_rejoin_group(self, subscription: Any) -> bool:
+        if self._assignor and self._lost:
+            await self._look_for_rival(self._assignor)
         self._joined = self.generation if self.cooperative else -1
         if self._assignor:
             self._assignor.join(self._joined)
         return bool(await super()._do_rejoin_group(subscription))
+
+    async def _look_for_rival(self, assignor: Assignor) -> None:
+        """End this worker if another one has its name: the later one has it, and both would take it back in turns."""
+        deadline = now() + _JOIN_AGAIN_S
+        while not self._closing.done():
+            try:
+                told, rival = await find_rival(self.group_id, assignor.mine, self._send_req)
+            except KafkaError as error:
+                log.warning("group.not_described", error=repr(error))
+                await self.ensure_coordinator_known()
+                told, rival = False, None
+            if rival is not None:
+                assignor.app.replaced(rival.web)  # does not come back
+            if (
+                told or now() > deadline
+            ):  # it is asked again once this one is a member, and is lost again
+                self._lost = not told
+                return
+            await asyncio.sleep(_ASK_AGAIN_S)
 
     async def _perform_assignment(self, response: Any) -> Any:
         if self._assignor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -41,6 +42,7 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     def __init__(self, app: Any, replicas: int = 0) -> None:
         # at least one is placed, if not kept up: it is how Faust's assignor remembers who is to have what
         super().__init__(app, max(1, app.settings.standby_replicas))
+        self._run = uuid.uuid4().hex
         self._held: frozenset[TP] = frozenset()
         self._joined = -1
         self._forming = -1
@@ -58,6 +60,11 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     def _url(self) -> URL:
         # behind the host, which knows no upper case
         return URL(f"http://member/{self.app.conf.consumer_group_instance_id}")
+
+    @property
+    def mine(self) -> Said:
+        """By what the group knows this worker, and this process of it."""
+        return Said(url=str(self._url), run=self._run)
 
     @property
     def leaves_on_stop(self) -> bool:
@@ -79,6 +86,7 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
         said = super().metadata(topics)
         parts = self.app.parts
         ours = {
+            "run": self._run,
             "web": self.app.web_address,
             "held": _numbers(self._held),
             "joined": self._joined,
@@ -190,11 +198,12 @@ class _Told(msgspec.Struct):
 class Said(msgspec.Struct):
     """What is of interest of what a member says of itself.
 
-    joined: the generation in which it was a member last. held: the partitions that it has had since.
+    run: its process. joined: the generation in which it was a member last. held: the partitions that it has had since.
     warm: its kernels are compiled. ready: the partitions of whose tables it has copies.
     """
 
     url: str = ""
+    run: str = ""
     web: str = ""
     joined: int = -1
     held: Numbers = {}

@@ -57,7 +57,7 @@ class ChangedHandsError(Exception):
 
 
 class FencedError(Exception):
-    """Another producer has taken this worker's transactional id; this one must stop."""
+    """Another producer takes this worker's transactional id again and again; this one must stop."""
 
 
 class Publisher:
@@ -290,8 +290,9 @@ class Publisher:
         self._fenced = self._fenced + 1 if error.code in _FENCED else 0
         if self._fenced > _FENCED_MAX:
             raise FencedError(
-                f"another worker uses the transactional id {self._transactional_id!r}; "
-                "give each worker its own HEADRACE_WORKER_ID"
+                f"the transactional id {self._transactional_id!r} has been fenced {self._fenced} times in a row: "
+                "another worker uses it (give each its own HEADRACE_WORKER_ID), or checkpoints take longer than "
+                "HEADRACE_TRANSACTION_TIMEOUT_MS"
             ) from error
 
     def _has_committed(self, checkpoint: Checkpoint, tag: str) -> bool:
