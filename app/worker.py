@@ -59,6 +59,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FETCH_BYTES_MIN = 256 << 10
 """The broker waits for that much, or for HEADRACE_FETCH_WAIT_MS_MAX: many small fetches cost more than they gain."""
+_REQUEST_TIMEOUT_S = 90.0
 
 TRANSPORTS.aliases["headrace"] = "app.kafka.fetching.transport:Transport"
 
@@ -91,6 +92,8 @@ class Headrace(faust.App):  # type: ignore[misc]
             consumer_auto_offset_reset=settings.read_from,
             consumer_max_fetch_size=settings.fetch_partition_kb_max << 10,
             broker_session_timeout=settings.session_timeout_ms / 1000,
+            # Faust does not start if an answer is waited for less long than that
+            broker_request_timeout=max(_REQUEST_TIMEOUT_S, settings.session_timeout_ms / 1000),
             broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
             Worker=Worker,
             PartitionAssignor=Assignor,

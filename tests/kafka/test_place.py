@@ -74,11 +74,13 @@ def test_a_worker_says_where_its_web_server_is() -> None:
         web_address="http://127.0.0.1:6067",
         parts=None,
     )
-    said = Assignor(app).metadata({"sales"})
-    assert Said.by(said.encode()) == Said(
-        "http://member/shop-worker-0", "http://127.0.0.1:6067", warm=False
-    )
-    assert "shop-worker-0" in msgspec.json.decode(said.user_data)["url"]
+    assignor = Assignor(app)
+    metadata = assignor.metadata({"sales"})
+    said = Said.by(metadata.encode())
+    assert said.web == "http://127.0.0.1:6067"
+    assert (said.url, said.run) == (assignor.mine.url, assignor.mine.run)
+    assert Assignor(app).mine.run != said.run, "each process says another one"
+    assert "shop-worker-0" in msgspec.json.decode(metadata.user_data)["url"]
     foreign = ConsumerProtocolMemberMetadata(0, ["sales"], b"\x00 something else")
     assert Said.by(foreign.encode()) == Said()
     assert Said.by(b"") == Said()
