@@ -1,4 +1,4 @@
-"""A real worker with every setting at the least, and at the largest, that is allowed."""
+"""A real worker with the settings that are numbers at the least, and at the largest, that is allowed."""
 
 from __future__ import annotations
 

@@ -157,10 +157,8 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
                 told, rival = False, None
             if rival is not None:
                 assignor.app.replaced(rival.web)  # does not come back
-            if (
-                told or now() > deadline
-            ):  # it is asked again once this one is a member, and is lost again
-                self._lost = not told
+            if told or now() > deadline:
+                self._lost = not told  # if it was not, it is asked before the next join
                 return
             await asyncio.sleep(_ASK_AGAIN_S)
 
