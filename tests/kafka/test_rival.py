@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupAuthorizationFailedError
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
 from app.kafka.group.faust_assignor import Said
 from app.kafka.group.rival import find_rival
+from tests.faults import broken_broker
+from tests.kafka.running_job import Job, writing
+from tests.own_broker import own_broker
+from tests.seeds import new_seed
 
 MINE = Said(url="http://member/job-w0", run="mine")
 OTHER = Said(url="http://member/job-w0", run="other", web="http://10.0.0.2:6066")
@@ -60,3 +67,46 @@ async def test_a_group_that_rebalances_does_not_tell(state: str) -> None:
 async def test_a_refusal_is_an_error() -> None:
     with pytest.raises(GroupAuthorizationFailedError):
         await _found("", code=30)
+
+
+@pytest.mark.kafka
+def test_the_group_keeps_what_the_later_process_says(tmp_path: Path) -> None:
+    """Also when its coordinator has read the group from its disk: else a worker would find itself to be another."""
+    with own_broker(tmp_path / "own") as own:
+        job = Job(own.bootstrap_servers, tmp_path)
+        with job.worker() as item:
+            sales = job.first_sales(item, new_seed())
+            with writing(sales):
+                job.wait_for_progress(item)
+                former = _run(job)
+                item.kill()
+                item.start()
+                job.wait_for_progress(item)
+                later = _run(job)
+                assert former != later
+                broken_broker.kill(own)
+                job.wait_for_progress(item)
+                assert _run(job) == later
+            job.finish(item, sales)
+
+
+def _run(job: Job) -> str:
+    """Of the only member of the group."""
+
+    async def ask() -> str:
+        admin = AIOKafkaAdminClient(bootstrap_servers=job.broker)
+        await admin.start()
+        try:
+            async with asyncio.timeout(60):
+                while True:
+                    (answer,) = await admin.describe_consumer_groups([job.app_id])
+                    ((_, _, state, _, _, members, *_),) = answer.groups
+                    if state == "Stable":
+                        break
+                    await asyncio.sleep(0.1)
+        finally:
+            await admin.close()
+        ((_, _, _, metadata, _),) = members
+        return Said.by(metadata).run
+
+    return asyncio.run(ask())
