@@ -14,10 +14,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.engine.agent import Stream
     from app.engine.aggregates import count, latest, maximum, mean, minimum, total
-    from app.engine.parts_missing import PartsMissingError
-    from app.engine.table import Table
+    from app.engine.language.parts_missing import PartsMissingError
+    from app.engine.language.table import Table
+    from app.engine.processing.agent import Stream
     from app.engine.windows import tumbling
     from app.events.event import Event
     from app.worker import Headrace
@@ -41,9 +41,9 @@ __all__ = [
 
 _PLACES = {
     "Event": "app.events.event",
-    "PartsMissingError": "app.engine.parts_missing",
-    "Stream": "app.engine.agent",
-    "Table": "app.engine.table",
+    "PartsMissingError": "app.engine.language.parts_missing",
+    "Stream": "app.engine.processing.agent",
+    "Table": "app.engine.language.table",
     "tumbling": "app.engine.windows",
     **dict.fromkeys(
         ("count", "latest", "maximum", "mean", "minimum", "total"), "app.engine.aggregates"

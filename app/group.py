@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from yarl import URL
 
-from app.engine.committed_reader import CommittedReader
-from app.engine.group_answers import GroupAnswers
-from app.engine.members import Place
-from app.engine.processor import Processor
-from app.engine.reads import TableReads
+from app.engine.language.reads import TableReads
+from app.engine.processing.processor import Processor
+from app.engine.reading.committed_reader import CommittedReader
+from app.engine.reading.group_answers import GroupAnswers
+from app.engine.reading.members import Place
 from app.kafka.group.members import GroupMembers
 from app.settings import Settings
 from app.web.peer_client import PeerClient

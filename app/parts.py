@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from app.engine import names
-from app.engine.agent import AgentRunner
-from app.engine.committed_reader import CommittedReader
-from app.engine.processor import Processor
-from app.engine.restore_progress import RestoreProgress
-from app.engine.store import StateRefusedError
-from app.engine.work import TopicPartition
+from app.engine.processing.agent import AgentRunner
+from app.engine.processing.processor import Processor
+from app.engine.processing.work import TopicPartition
+from app.engine.reading.committed_reader import CommittedReader
+from app.engine.reading.restore_progress import RestoreProgress
+from app.engine.state.store import StateRefusedError
 from app.group import Group
 from app.heap import trim_for_ever
 from app.kafka.changelogs.restore import ChangelogRestore

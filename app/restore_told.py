@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from app.engine.restore_progress import RestoreProgress, Restoring
+from app.engine.reading.restore_progress import RestoreProgress, Restoring
 from app.monitoring import metrics
 
 log = structlog.get_logger(__name__)

@@ -30,7 +30,7 @@ def create_app(namespace: dict[str, Any]) -> Any:
     import app.cli.replay  # all three register their commands
     import app.events
     import tables
-    from app.engine.table_checks import TableDefinitionError
+    from app.engine.language.table_checks import TableDefinitionError
     from app.events.catalogue import discover
     from app.events.event import EventDefinitionError
     from app.worker import Headrace

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import structlog
 
-from app.engine.restore_progress import RestoreProgress
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
+from app.engine.reading.restore_progress import RestoreProgress
 from app.kafka.changelogs.standby import Standbys
 from app.kafka.cluster_probe import ClusterProbe
 from app.kafka.processing.runner import Runner

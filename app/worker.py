@@ -17,15 +17,15 @@ from faust.types import TP
 from yarl import URL
 
 from app.codecs.record_batch import Fetch
-from app.engine.agent import AgentFunction, AgentRunner
-from app.engine.offset_note import check_offset_notes
-from app.engine.processor import Processor
-from app.engine.row_sizes import check_row_sizes
-from app.engine.sizes import Sizes
-from app.engine.source import Limits
-from app.engine.store import StateRefusedError
-from app.engine.table import Table, by_name
-from app.engine.work import TopicPartition
+from app.engine.language.row_sizes import check_row_sizes
+from app.engine.language.table import Table, by_name
+from app.engine.processing.agent import AgentFunction, AgentRunner
+from app.engine.processing.offset_note import check_offset_notes
+from app.engine.processing.processor import Processor
+from app.engine.processing.source import Limits
+from app.engine.processing.work import TopicPartition
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import StateRefusedError
 from app.events.catalogue import Catalogue, import_all
 from app.events.event import Event
 from app.group import advertised_host, web_address

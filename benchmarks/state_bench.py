@@ -18,10 +18,10 @@ import numpy as np
 import polars as pl
 
 from app.engine.batch_columns import OFFSET, TIME
-from app.engine.checkpoint import Checkpoint
-from app.engine.sizes import Budget, Sizes
-from app.engine.table_partition import TablePartition
-from app.engine.watermark import Progress
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.state.sizes import Budget, Sizes
+from app.engine.state.table_partition import TablePartition
+from app.engine.state.watermark import Progress
 from app.kafka.transactions.outbox import Outbox
 from benchmarks.events import WINDOW_MS
 from benchmarks.main_job.totals import totals_per_user

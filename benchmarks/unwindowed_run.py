@@ -9,9 +9,10 @@ import msgspec
 import polars as pl
 from confluent_kafka import Consumer, TopicPartition
 
-from app.engine import names, segment
-from app.engine.stacks import Stacks
-from app.engine.table_partition import META_KEY, Meta
+from app.engine import names
+from app.engine.state import segment
+from app.engine.state.stacks import Stacks
+from app.engine.state.table_partition import META_KEY, Meta
 from benchmarks.check import differences
 from benchmarks.events import Workload
 from benchmarks.main_job_run import measured

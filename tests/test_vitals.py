@@ -6,7 +6,7 @@ import time
 from types import SimpleNamespace
 from typing import Any, cast
 
-from app.engine.restore_progress import RestoreProgress
+from app.engine.reading.restore_progress import RestoreProgress
 from app.monitoring import metrics
 from app.settings import Settings
 from app.vitals import Vitals

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import structlog
 from confluent_kafka import KafkaException
 
-from app.engine.table_checks import TableDefinitionError
+from app.engine.language.table_checks import TableDefinitionError
 from app.events.event import EventDefinitionError
 from app.kafka.embedded.broker import BrokerError, ensure_broker
 from app.kafka.topics import TopicError

@@ -16,9 +16,9 @@ import click
 from faust.cli.base import AppCommand, argument, option
 
 from app.codecs.json_columns import warm_up
-from app.engine.sources import sources
-from app.engine.store import StateRefusedError
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.processing.sources import sources
+from app.engine.state.store import StateRefusedError
 from app.events.event import Event
 from app.kafka.embedded.broker import BrokerError, ensure_broker
 from app.kafka.replays.rebuild import Pace, RebuildError, Rebuilt, TableRebuild

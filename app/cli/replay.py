@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from faust.cli.base import AppCommand, option
 
 from app.cli.environment import ProgressLine
-from app.engine.replay import DeadLetter
+from app.engine.processing.replay import DeadLetter
 from app.events.event import event_type
 from app.kafka.embedded.broker import BrokerError, ensure_broker
 from app.kafka.replays.replay import Replay, ReplayError

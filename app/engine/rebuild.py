@@ -15,19 +15,19 @@ import msgspec
 import polars as pl
 
 from app.codecs.record_batch import Fetch
-from app.engine import segment
-from app.engine.batch import Batch, Update
 from app.engine.batch_columns import OFFSET
-from app.engine.definition import DEFINITION_KEY, Definition
-from app.engine.intake import Intake, Taken
-from app.engine.repartition import split
-from app.engine.sizes import Budget, Sizes
-from app.engine.source import Source
-from app.engine.stacks import Build, Stacks
-from app.engine.table import Table
-from app.engine.table_partition import FORMAT, META_KEY, Change, Meta, TablePartition
-from app.engine.watermark import Progress
-from app.engine.work import ReadSegments
+from app.engine.language.batch import Batch, Update
+from app.engine.language.table import Table
+from app.engine.processing.intake import Intake, Taken
+from app.engine.processing.repartition import split
+from app.engine.processing.source import Source
+from app.engine.processing.work import ReadSegments
+from app.engine.state import segment
+from app.engine.state.definition import DEFINITION_KEY, Definition
+from app.engine.state.sizes import Budget, Sizes
+from app.engine.state.stacks import Build, Stacks
+from app.engine.state.table_partition import FORMAT, META_KEY, Change, Meta, TablePartition
+from app.engine.state.watermark import Progress
 
 
 @dataclass(frozen=True)

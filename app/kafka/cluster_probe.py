@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
 
 
 class ClusterProbe:

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.engine import names
-from app.engine.store import STALE_AFTER_S, StateRefusedError
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.state.store import STALE_AFTER_S, StateRefusedError
 from app.events.catalogue import Catalogue
 
 log = structlog.get_logger(__name__)

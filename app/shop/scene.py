@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import app.events
 import tables
 from app.engine import names
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.events.catalogue import Catalogue, discover, import_all
 from app.events.event import event_type
 from app.kafka.offsets import PartitionEnds

@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
-from app.engine.segment import head_bytes
-from app.engine.store import STALE_AFTER_S, MissingSegmentError, StateRefusedError, StoreWrite
+from app.engine.state.segment import head_bytes
+from app.engine.state.store import STALE_AFTER_S, MissingSegmentError, StateRefusedError, StoreWrite
 from app.state.uptime import Uptime, uptime
 
 log = structlog.get_logger(__name__)

@@ -11,13 +11,13 @@ import msgspec
 import polars as pl
 
 from app.engine import names
-from app.engine.agent import AgentFunction, AgentRunner
-from app.engine.checkpoint import Record
-from app.engine.dead_letter import PREFIX
 from app.engine.duration import milliseconds
-from app.engine.sizes import Sizes
-from app.engine.source import Limits
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.processing.agent import AgentFunction, AgentRunner
+from app.engine.processing.checkpoint import Record
+from app.engine.processing.dead_letter import PREFIX
+from app.engine.processing.source import Limits
+from app.engine.state.sizes import Sizes
 from app.engine.windows import WINDOW_START
 from app.events.catalogue import Catalogue
 from app.events.event import Event, event_type

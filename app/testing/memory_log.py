@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from app.codecs.murmur2 import partition as partition_of
 from app.codecs.record_batch import Fetch, parse
-from app.engine.checkpoint import Record
+from app.engine.processing.checkpoint import Record
 from app.testing.record_batch import encode, transaction_marker
 
 TopicPartition = tuple[str, int]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.engine.segment import head_bytes
-from app.engine.store import MissingSegmentError, StoreWrite
+from app.engine.state.segment import head_bytes
+from app.engine.state.store import MissingSegmentError, StoreWrite
 
 
 @dataclass
@@ -17,7 +17,7 @@ class _Part:
 
 
 class MemoryStore:
-    """Keeps every promise of `app.engine.store.Store` but durability."""
+    """Keeps every promise of `app.engine.state.store.Store` but durability."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[str, int], _Part] = {}

@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import Collection, Iterable, Iterator
 
 from app.engine import names
-from app.engine.agent import AgentRunner
-from app.engine.batch import Emission, Update
-from app.engine.checkpoint import Checkpoint, Record
-from app.engine.committed_reader import CommittedReader
-from app.engine.dead_letter import dead_letter, facts_of
-from app.engine.derived_events import derived_records
-from app.engine.intake import Intake
-from app.engine.offset_note import OffsetNote
-from app.engine.processor import Processor
-from app.engine.sizes import Sizes
-from app.engine.source import Limits
-from app.engine.store import Store, StoreWrite
-from app.engine.table import Table
-from app.engine.table_partition import TablePartition
-from app.engine.watermark import Progress
-from app.engine.work import TopicPartition, Work
+from app.engine.language.batch import Emission, Update
+from app.engine.language.derived_events import derived_records
+from app.engine.language.table import Table
+from app.engine.processing.agent import AgentRunner
+from app.engine.processing.checkpoint import Checkpoint, Record
+from app.engine.processing.dead_letter import dead_letter, facts_of
+from app.engine.processing.intake import Intake
+from app.engine.processing.offset_note import OffsetNote
+from app.engine.processing.processor import Processor
+from app.engine.processing.source import Limits
+from app.engine.processing.work import TopicPartition, Work
+from app.engine.reading.committed_reader import CommittedReader
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import Store, StoreWrite
+from app.engine.state.table_partition import TablePartition
+from app.engine.state.watermark import Progress
 from app.events.catalogue import Catalogue
 from app.monitoring.letters_told import LettersTold
 from app.testing.memory_log import MemoryLog

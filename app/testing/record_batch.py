@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from app.engine.checkpoint import Record
+from app.engine.processing.checkpoint import Record
 
 _CRC_AT, _ATTRIBUTES_AT = 17, 21
 _CONTROL = 0x20

@@ -1,7 +1,7 @@
 """The web views of the tables: pages, JSON, live events, metrics and health, on aiohttp.
 
 `mount` adds them to any aiohttp application; `install` puts them into a Faust app's web server.
-All of it reads committed state through `app.engine.reader.TableReader` and changes nothing.
+All of it reads committed state through `app.engine.reading.reader.TableReader` and changes nothing.
 """
 
 from app.web.faust_web import install

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from app.engine.restore_progress import Restoring
+from app.engine.reading.restore_progress import Restoring
 
 _LONG_CHARACTERS = 32
 

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from app.engine.reader import TableReader
-from app.engine.reads import TableKeyError
+from app.engine.language.reads import TableKeyError
+from app.engine.reading.reader import TableReader
 from app.web.layout import error_page
 from app.web.rows_json import encode
 from app.web.rows_query import QueryError

@@ -9,7 +9,7 @@ import structlog
 from faust.web.drivers import DRIVERS
 from faust.web.drivers.aiohttp import Web as AiohttpWeb
 
-from app.engine.reader import TableReader
+from app.engine.reading.reader import TableReader
 from app.web.free_port import free_port
 from app.web.mount import mount
 

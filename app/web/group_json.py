@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from app.engine.parts_missing import PartsMissingError
-from app.engine.reader import TableInfo
-from app.engine.reads import TableReads
+from app.engine.language.parts_missing import PartsMissingError
+from app.engine.language.reads import TableReads
+from app.engine.reading.reader import TableInfo
 from app.web.rows_query import QueryError
 
 Reads = Callable[[str], TableReads]

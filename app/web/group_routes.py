@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from app.engine.local_answers import LocalAnswers
-from app.engine.parts_missing import PartsMissingError
-from app.engine.reader import TableInfo
+from app.engine.language.parts_missing import PartsMissingError
+from app.engine.reading.local_answers import LocalAnswers
+from app.engine.reading.reader import TableInfo
 from app.web import group_json, rows_json, rows_query
 from app.web.errors import UnknownTable
 from app.web.single import single

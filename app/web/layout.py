@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from app.engine.reader import TableInfo
+from app.engine.reading.reader import TableInfo
 from app.web.markup import Content, Markup, element
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.engine.reader import TableInfo
-from app.engine.restore_progress import Restoring
+from app.engine.reading.reader import TableInfo
+from app.engine.reading.restore_progress import Restoring
 from app.web import cell_text
 from app.web.cell_text import Cell
 from app.web.layout import document, heading, table_url

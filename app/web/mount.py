@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from app.engine.local_answers import LocalAnswers
-from app.engine.reader import TableInfo, TableReader
-from app.engine.restore_progress import Restoring
+from app.engine.reading.local_answers import LocalAnswers
+from app.engine.reading.reader import TableInfo, TableReader
+from app.engine.reading.restore_progress import Restoring
 from app.web import list_page, rows_json, rows_query
 from app.web.errors import UnknownTable, errors
 from app.web.event_stream import EventStreams, Feed

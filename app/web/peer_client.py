@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Collection
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from app.engine.members import Member, PeerError
-from app.engine.question import Piece, Question
-from app.engine.reader import TableInfo
+from app.engine.language.question import Piece, Question
+from app.engine.reading.members import Member, PeerError
+from app.engine.reading.reader import TableInfo
 from app.web import peer_wire
 from app.web.peer_schemas import answer_schema
 

@@ -6,8 +6,8 @@ import asyncio
 
 from aiohttp import web
 
-from app.engine.local_answers import LocalAnswers
-from app.engine.question import Question
+from app.engine.language.question import Question
+from app.engine.reading.local_answers import LocalAnswers
 from app.web import peer_wire
 from app.web.errors import UnknownTable
 from app.web.peer_schemas import keys_schema

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from app.engine.question import WINDOWS, Question
-from app.engine.reader import TableInfo
+from app.engine.language.question import WINDOWS, Question
+from app.engine.reading.reader import TableInfo
 from app.engine.windows import WINDOW_END, WINDOW_START
 
 _BOUNDS = {WINDOW_START: pl.Int64(), WINDOW_END: pl.Int64()}

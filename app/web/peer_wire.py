@@ -15,8 +15,8 @@ import msgspec
 import polars as pl
 from aiohttp import StreamReader
 
-from app.engine.members import PeerError
-from app.engine.question import Covered, Piece, Question, Rows
+from app.engine.language.question import Covered, Piece, Question, Rows
+from app.engine.reading.members import PeerError
 
 PATH = "/peers/tables/"
 FOR_MEMBER = "Headrace-For-Member"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.engine.reader import TableInfo
+from app.engine.reading.reader import TableInfo
 from app.web import cell_text
 from app.web.markup import Markup, element
 from app.web.rows_query import FILTER_CHARACTERS_MAX, RowsQuery

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from app.engine.reader import TableInfo
-from app.engine.restore_progress import Restoring
+from app.engine.reading.reader import TableInfo
+from app.engine.reading.restore_progress import Restoring
 from app.engine.windows import WINDOW_END, WINDOW_START
 from app.web.rows_query import RowsQuery
 from app.web.table_views import Count, Page

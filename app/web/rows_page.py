@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.engine.reader import TableInfo
-from app.engine.restore_progress import Restoring
+from app.engine.reading.reader import TableInfo
+from app.engine.reading.restore_progress import Restoring
 from app.engine.windows import WINDOW_END, WINDOW_START
 from app.web import cell_text
 from app.web.cell_text import Cell

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-from app.engine.reader import TableInfo
+from app.engine.reading.reader import TableInfo
 from app.engine.windows import WINDOW_START
 
 LIMIT_DEFAULT = 50

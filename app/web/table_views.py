@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import polars as pl
 
-from app.engine.question import Question, Rows
-from app.engine.reader import TableInfo, TableReader
+from app.engine.language.question import Question, Rows
+from app.engine.reading.reader import TableInfo, TableReader
 from app.engine.windows import WINDOW_END, WINDOW_START
 from app.web.recent import Recent
 from app.web.rows_query import RowsQuery

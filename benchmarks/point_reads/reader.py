@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from app.engine.parts_missing import PartsMissingError
-from app.engine.table import Table, TableNotRunningError
+from app.engine.language.parts_missing import PartsMissingError
+from app.engine.language.table import Table, TableNotRunningError
 from benchmarks.meter import report
 
 TICK_S = 0.002

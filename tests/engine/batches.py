@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from app.engine.batch import Batch
 from app.engine.batch_columns import OFFSET, TIME
+from app.engine.language.batch import Batch
 from app.events.event import schema
 from tests.engine.sales import Sale
 

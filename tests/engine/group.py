@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from app.engine.committed_reader import CommittedReader
-from app.engine.group_answers import GroupAnswers
-from app.engine.local_answers import LocalAnswers
-from app.engine.members import Member, PeerError, Place
-from app.engine.question import Covered, Piece, Question, Rows
-from app.engine.reads import TableReads
-from app.engine.table import Table
+from app.engine.language.question import Covered, Piece, Question, Rows
+from app.engine.language.reads import TableReads
+from app.engine.language.table import Table
+from app.engine.reading.committed_reader import CommittedReader
+from app.engine.reading.group_answers import GroupAnswers
+from app.engine.reading.local_answers import LocalAnswers
+from app.engine.reading.members import Member, PeerError, Place
 from tests.engine.sales import Sale
 from tests.engine.segments import segments_of
 from tests.engine.workbench import Workbench

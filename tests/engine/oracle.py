@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.engine.table import Table
+from app.engine.language.table import Table
 from tests.engine.sales import COLUMNS, Row, Sale
 
 Entry = tuple[int, Sale]

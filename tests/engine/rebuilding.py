@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from app.engine import names
-from app.engine.checkpoint import Record
-from app.engine.definition import DEFINITION_KEY
-from app.engine.offset_note import OffsetNote
+from app.engine.language.table import Table
+from app.engine.processing.checkpoint import Record
+from app.engine.processing.offset_note import OffsetNote
+from app.engine.processing.source import Limits
+from app.engine.processing.sources import sources
 from app.engine.rebuild import Earlier, Rebuild
-from app.engine.sizes import Sizes
-from app.engine.source import Limits
-from app.engine.sources import sources
-from app.engine.store import StoreWrite
-from app.engine.table import Table
-from app.engine.table_partition import META_KEY, Change
+from app.engine.state.definition import DEFINITION_KEY
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import StoreWrite
+from app.engine.state.table_partition import META_KEY, Change
 from app.events.catalogue import Catalogue
 from app.testing.memory_log import MemoryLog
 from app.testing.memory_store import MemoryStore

@@ -10,7 +10,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from app.engine.aggregates import Aggregate, count, latest, maximum, mean, minimum, total
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.engine.windows import Tumbling
 from app.events import Event
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 from hypothesis import strategies as st
 
-from app.engine import segment
-from app.engine.sizes import Sizes
+from app.engine.state import segment
+from app.engine.state.sizes import Sizes
 
 
 @contextmanager

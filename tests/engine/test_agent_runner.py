@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.agent import AgentFunction, AgentRunner, Outcome, Stream, stop_agents
 from app.engine.batch_columns import OFFSET, TIME
-from app.engine.store import StateRefusedError
+from app.engine.processing.agent import AgentFunction, AgentRunner, Outcome, Stream, stop_agents
+from app.engine.state.store import StateRefusedError
 from app.events import Event
 from tests.engine.batches import batch_of
 from tests.engine.sales import Sale

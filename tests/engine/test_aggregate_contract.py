@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from app.engine import aggregates
 from app.engine.aggregates import EVENTS, Aggregate
-from app.engine.table import PANE, Table
+from app.engine.language.table import PANE, Table
 from app.engine.windows import WINDOW_END, WINDOW_START, tumbling
 from app.events.event import schema
 from tests.engine.batches import batch_of

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.aggregates import count, latest, maximum, mean, minimum, total
-from app.engine.definition import Migration
-from app.engine.sizes import Sizes
-from app.engine.store import StateRefusedError, StoreWrite
-from app.engine.table import Table
-from app.engine.table_partition import META_KEY
+from app.engine.language.table import Table
+from app.engine.state.definition import Migration
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import StateRefusedError, StoreWrite
+from app.engine.state.table_partition import META_KEY
 from app.engine.windows import Tumbling, tumbling
 from app.events import Event
 from tests.engine.sales import COLUMNS, KEYS, Sale, SaleWindow, sales

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from app.engine.aggregates import count, maximum, mean, minimum, total
-from app.engine.table import Table
-from app.engine.table_checks import TableDefinitionError
+from app.engine.language.table import Table
+from app.engine.language.table_checks import TableDefinitionError
 from app.engine.windows import tumbling
 from app.events import Event, EventDefinitionError, event_type
 from app.events.catalogue import Catalogue

@@ -8,14 +8,15 @@ import msgspec
 import polars as pl
 
 from app.codecs.key_hash import key_hashes
-from app.engine import names, segment
+from app.engine import names
 from app.engine.aggregates import count, mean
-from app.engine.definition import DEFINITION_KEY, Definition
-from app.engine.offset_note import OffsetNote
-from app.engine.segment import Head, Run, head_bytes
-from app.engine.stacks import Build
-from app.engine.table import Table
-from app.engine.table_partition import FORMAT, META_KEY, Meta
+from app.engine.language.table import Table
+from app.engine.processing.offset_note import OffsetNote
+from app.engine.state import segment
+from app.engine.state.definition import DEFINITION_KEY, Definition
+from app.engine.state.segment import Head, Run, head_bytes
+from app.engine.state.stacks import Build
+from app.engine.state.table_partition import FORMAT, META_KEY, Meta
 from app.engine.windows import Tumbling
 from tests.engine.sales import Sale
 

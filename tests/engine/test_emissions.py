@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.agent import AgentFunction, AgentRunner, Stream
-from app.engine.batch import EmitError
 from app.engine.batch_columns import OFFSET, TIME
+from app.engine.language.batch import EmitError
+from app.engine.processing.agent import AgentFunction, AgentRunner, Stream
 from app.events import Event
 from tests.engine.batches import FIRST_OFFSET, batch_of, cut
 from tests.engine.sales import Sale, sales

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.engine.agent import AgentFunction, AgentRunner, Stream
 from app.engine.aggregates import count
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.processing.agent import AgentFunction, AgentRunner, Stream
 from app.engine.windows import Tumbling
 from app.events import Event
 from app.testing import Driver

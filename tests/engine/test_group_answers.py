@@ -10,11 +10,11 @@ import pytest
 
 from app.codecs.murmur2 import partition
 from app.engine.aggregates import count, total
-from app.engine.merged import merged
-from app.engine.parts_missing import PartsMissingError
-from app.engine.question import NO_GENERATION
-from app.engine.reads import TableReads
-from app.engine.table import Table
+from app.engine.language.parts_missing import PartsMissingError
+from app.engine.language.question import NO_GENERATION
+from app.engine.language.reads import TableReads
+from app.engine.language.table import Table
+from app.engine.reading.merged import merged
 from app.engine.windows import tumbling
 from tests.engine.group import PARTITIONS, SALES, Group, Owner, group_of
 from tests.engine.sales import Sale

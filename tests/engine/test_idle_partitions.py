@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine import names
-from app.engine.table import Table
-from app.engine.watermark import Progress, watermark
+from app.engine.language.table import Table
+from app.engine.state.watermark import Progress, watermark
 from app.engine.windows import Tumbling, tumbling
 from tests.engine.sales import KEYS, Sale, sales, table, windows
 from tests.engine.workbench import Workbench

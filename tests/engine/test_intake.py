@@ -8,8 +8,8 @@ from polars.testing import assert_frame_equal
 
 from app.engine.aggregates import count, total
 from app.engine.batch_columns import TIME
-from app.engine.intake import Intake
-from app.engine.table import PANE, Table
+from app.engine.language.table import PANE, Table
+from app.engine.processing.intake import Intake
 from app.engine.windows import tumbling
 from tests.engine.batches import batch_of
 from tests.engine.sales import Sale

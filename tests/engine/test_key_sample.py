@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.key_sample import KeySample, different_keys
+from app.engine.state.key_sample import KeySample, different_keys
 
 hashes = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 20), max_size=30)
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.codecs import key_hash
-from app.engine import segment_cache
 from app.engine.aggregates import count, total
-from app.engine.keyed_rows import Held, keyed_rows
-from app.engine.segment_cache import CachedSegment
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.reading import segment_cache
+from app.engine.reading.keyed_rows import Held, keyed_rows
+from app.engine.reading.segment_cache import CachedSegment
 from app.engine.windows import tumbling
 from tests.engine.sales import Sale
 

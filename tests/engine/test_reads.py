@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 
 from app.engine.aggregates import count, latest, total
-from app.engine.checkpoint import Checkpoint
-from app.engine.question import Question, Rows
-from app.engine.reads import TableKeyError
-from app.engine.sizes import Sizes
-from app.engine.store import MissingSegmentError
-from app.engine.table import Table, TableNotRunningError
+from app.engine.language.question import Question, Rows
+from app.engine.language.reads import TableKeyError
+from app.engine.language.table import Table, TableNotRunningError
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import MissingSegmentError
 from app.engine.windows import tumbling
 from tests.engine.sales import Sale
 from tests.engine.segments import segments_of

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.engine import ready_rows
 from app.engine.aggregates import count, latest
-from app.engine.question import Key, Question, Rows
-from app.engine.sizes import Sizes
-from app.engine.table import Table
+from app.engine.language.question import Key, Question, Rows
+from app.engine.language.table import Table
+from app.engine.reading import ready_rows
+from app.engine.state.sizes import Sizes
 from app.engine.windows import tumbling
 from tests.engine.sales import Sale
 from tests.engine.segments import segments_of, small_sizes

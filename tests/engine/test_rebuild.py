@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.aggregates import count
-from app.engine.sizes import Sizes
-from app.engine.store import StateRefusedError
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import StateRefusedError
 from app.engine.windows import Tumbling, tumbling
 from tests.engine.rebuilding import Interrupted, Rebuilding
 from tests.engine.sales import KEYS, Sale, SaleWindow, mortal, table, windows

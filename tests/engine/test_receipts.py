@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from app.engine.receipts import Receipt, Receipts, Writer
+from app.engine.processing.receipts import Receipt, Receipts, Writer
 from tests.seeds import new_seed
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from app.codecs.record_batch import Fetch
 from app.engine import names
-from app.engine.agent import AgentRunner
 from app.engine.aggregates import count, total
-from app.engine.replay import DeadLetter
-from app.engine.source import Limits
-from app.engine.sources import sources
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.processing.agent import AgentRunner
+from app.engine.processing.replay import DeadLetter
+from app.engine.processing.source import Limits
+from app.engine.processing.sources import sources
 from app.engine.windows import tumbling
 from app.events import Event
 from app.events.catalogue import Catalogue

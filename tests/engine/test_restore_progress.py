@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.engine.restore_progress import RestoreProgress
+from app.engine.reading.restore_progress import RestoreProgress
 
 
 @dataclass

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.codecs.key_hash import key_hashes
-from app.engine import segment
-from app.engine.definition import DEFINITION_KEY, Definition
-from app.engine.key_sample import KeySample
-from app.engine.layout import Layout
-from app.engine.segment import Head, Run
-from app.engine.sizes import Budget, Sizes
-from app.engine.stacks import Stacks, StackUpdate
-from app.engine.store import Store
-from app.engine.table import Table
-from app.engine.table_partition import META_KEY
+from app.engine.language.table import Table
+from app.engine.state import segment
+from app.engine.state.definition import DEFINITION_KEY, Definition
+from app.engine.state.key_sample import KeySample
+from app.engine.state.layout import Layout
+from app.engine.state.segment import Head, Run
+from app.engine.state.sizes import Budget, Sizes
+from app.engine.state.stacks import Stacks, StackUpdate
+from app.engine.state.store import Store
+from app.engine.state.table_partition import META_KEY
 from app.engine.windows import Tumbling, tumbling
 from app.state.rocksdb_store import RocksDBStore
 from tests.engine.batches import batch_of

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.codecs.key_hash import key_hashes
-from app.engine import segment
-from app.engine.segment import Head, Run, head_bytes, runs_of
+from app.engine.state import segment
+from app.engine.state.segment import Head, Run, head_bytes, runs_of
 from app.engine.windows import tumbling
 from tests.engine.batches import batch_of
 from tests.engine.sales import Sale, sales, table

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.codecs.key_hash import key_hashes
-from app.engine.segment_cache import CachedSegment, SegmentCache
+from app.engine.reading.segment_cache import CachedSegment, SegmentCache
 
 keys = st.sampled_from([None, "", "a", "b", "c", "d"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.engine.aggregates import count
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.engine.windows import tumbling
 from app.events import Event
 from app.testing import Driver

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.aggregates import count, latest
-from app.engine.row_sizes import check_row_sizes
-from app.engine.table import Table
-from app.engine.table_checks import TableDefinitionError
+from app.engine.language.row_sizes import check_row_sizes
+from app.engine.language.table import Table
+from app.engine.language.table_checks import TableDefinitionError
 from app.engine.windows import tumbling
 from app.events import Event
 from app.testing import Driver

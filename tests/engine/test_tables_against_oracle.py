@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.engine.question import Question, Rows
-from app.engine.sizes import Sizes
-from app.engine.table import Table
+from app.engine.language.question import Question, Rows
+from app.engine.language.table import Table
+from app.engine.state.sizes import Sizes
 from app.engine.windows import Tumbling
 from tests.engine.oracle import expect
 from tests.engine.sales import KEYS, Sale, sales, table, windows

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.engine import segment
 from app.engine.aggregates import count, latest
-from app.engine.definition import DEFINITION_KEY
-from app.engine.question import Question
+from app.engine.language.question import Question
+from app.engine.language.table import Table
 from app.engine.sessions import FIRST, LAST
-from app.engine.sizes import Sizes
-from app.engine.table import Table
-from app.engine.table_partition import META_KEY
+from app.engine.state import segment
+from app.engine.state.definition import DEFINITION_KEY
+from app.engine.state.sizes import Sizes
+from app.engine.state.table_partition import META_KEY
 from app.testing import Driver
 from tests.engine.batches import batch_of
 from tests.engine.oracle import Entry

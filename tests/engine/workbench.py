@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from app.engine import names
-from app.engine.checkpoint import Record
-from app.engine.sizes import Sizes
-from app.engine.store import Store
-from app.engine.table import Table
-from app.engine.work import Work
+from app.engine.language.table import Table
+from app.engine.processing.checkpoint import Record
+from app.engine.processing.work import Work
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import Store
 from app.events.catalogue import Catalogue
 from app.testing.memory_log import MemoryLog
 from app.testing.memory_store import MemoryStore

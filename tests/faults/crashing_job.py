@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.engine.processor import Processor
-from app.engine.sizes import Sizes
+from app.engine.processing.processor import Processor
+from app.engine.state.sizes import Sizes
 from app.kafka.embedded.folder import Folder
 from app.kafka.transactions.error import TransactionError
 from app.kafka.transactions.producer import TransactionalProducer

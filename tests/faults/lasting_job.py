@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.engine.aggregates import count, maximum, total
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.engine.windows import tumbling
 from app.events.event import Event
 from app.settings import load_settings

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from app.engine import names
-from app.engine.table_partition import META_KEY, Meta
+from app.engine.state.table_partition import META_KEY, Meta
 from tests.faults.fuse import STEPS, Fuse
 from tests.kafka.running_job import PARTITIONS, Job, writing
 from tests.kafka.sales import Model

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.engine import names
-from app.engine.store import Store
+from app.engine.state.store import Store
 from app.kafka.topics import CHANGELOG_CONFIG
 from app.state.uptime import Uptime, uptime
 

@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from app.engine.aggregates import count, maximum, minimum, total
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.engine.windows import tumbling
 from app.events.event import Event
 from app.settings import load_settings

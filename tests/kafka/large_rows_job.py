@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.engine.agent import Stream
 from app.engine.aggregates import count, latest, maximum, minimum
-from app.engine.table import Table
+from app.engine.language.table import Table
+from app.engine.processing.agent import Stream
 from app.engine.windows import tumbling
 from app.events.event import Event
 from app.settings import load_settings

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.engine.aggregates import count, total
-from app.engine.parts_missing import PartsMissingError
-from app.engine.table import Table
+from app.engine.language.parts_missing import PartsMissingError
+from app.engine.language.table import Table
 from app.engine.windows import tumbling
 from app.settings import load_settings
 from app.start import prepare_process

@@ -37,8 +37,8 @@ def table_rows(
 
 def _main(folders: list[Path]) -> None:
     from app.engine import names
-    from app.engine.committed_reader import CommittedReader
-    from app.engine.restore_progress import RestoreProgress
+    from app.engine.reading.committed_reader import CommittedReader
+    from app.engine.reading.restore_progress import RestoreProgress
     from app.kafka.changelogs.restore import ChangelogRestore
     from app.state.open_store import open_store
     from app.testing.memory_store import MemoryStore

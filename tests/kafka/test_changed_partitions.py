@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from app.engine import names
 from app.engine.aggregates.aggregate import EVENTS
-from app.engine.table import PANE
+from app.engine.language.table import PANE
 from tests.kafka.running_job import PARTITIONS, Job, writing
 from tests.kafka.sales import SIZE_MS, Model, Sales, only_once
 from tests.kafka.workers import Worker

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from app.engine.restore_progress import RestoreProgress, Restoring
-from app.engine.store import STALE_AFTER_S
+from app.engine.reading.restore_progress import RestoreProgress, Restoring
+from app.engine.state.store import STALE_AFTER_S
 from app.kafka.changelogs import restore as changelog_module
 from app.kafka.changelogs.reader import ChangelogError, ChangelogReader, Chunk
 from app.kafka.changelogs.restore import ChangelogRestore, RestoreError

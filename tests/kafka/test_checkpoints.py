@@ -6,7 +6,7 @@ from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
 from app.kafka.processing.checkpoints import Checkpoints
 from app.kafka.processing.surroundings import Pace
 

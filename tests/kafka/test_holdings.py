@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
 from app.kafka.changelogs.restore import RestoreError
 from app.kafka.processing import holdings
 from app.kafka.processing.holdings import Holdings

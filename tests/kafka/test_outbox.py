@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.codecs.murmur2 import partition as partition_of
-from app.engine.batch import Emission
-from app.engine.checkpoint import Checkpoint
+from app.engine.language.batch import Emission
+from app.engine.processing.checkpoint import Checkpoint
 from app.events.event import Event, event_type
 from app.kafka.transactions import outbox
 from app.kafka.transactions.outbox import Outbox

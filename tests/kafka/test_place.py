@@ -10,8 +10,8 @@ import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
-from app.engine.members import Place
-from app.engine.question import NO_GENERATION
+from app.engine.language.question import NO_GENERATION
+from app.engine.reading.members import Place
 from app.kafka.fetching import faust_consumer, transport
 from app.kafka.fetching.faust_consumer import FaustConsumer
 from app.kafka.group import cooperative

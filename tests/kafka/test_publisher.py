@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from app.engine.checkpoint import Checkpoint, Record
+from app.engine.processing.checkpoint import Checkpoint, Record
 from app.kafka.group.membership import Membership
 from app.kafka.topics import TopicNeed, ensure_topics
 from app.kafka.transactions import producer as transactional_producer

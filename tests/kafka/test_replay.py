@@ -14,7 +14,7 @@ from confluent_kafka import IsolationLevel, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.engine import names
-from app.engine.replay import DeadLetter
+from app.engine.processing.replay import DeadLetter
 from app.kafka.replays.replay import Replay, ReplayError
 from app.kafka.topics import TopicNeed, ensure_topics
 from app.kafka.transactions.error import TransactionError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.offset_note import OffsetNote
-from app.engine.work import TopicPartition
+from app.engine.processing.offset_note import OffsetNote
+from app.engine.processing.work import TopicPartition
 from app.kafka.changelogs.restore import RestoreError
 from app.kafka.processing.runner import Runner
 from app.kafka.processing.takeover import StateAheadError

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from app.engine.restore_progress import RestoreProgress
-from app.engine.store import STALE_AFTER_S
+from app.engine.reading.restore_progress import RestoreProgress
+from app.engine.state.store import STALE_AFTER_S
 from app.kafka.changelogs import standby as standby_module
 from app.kafka.changelogs.reader import ChangelogReader, Chunk
 from app.kafka.changelogs.restore import ChangelogRestore

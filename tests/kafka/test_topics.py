@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.engine.aggregates import count
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.engine.windows import tumbling
 from app.events import Event
 from app.events.catalogue import Catalogue

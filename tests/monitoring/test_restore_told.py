@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from app.engine.restore_progress import RestoreProgress
+from app.engine.reading.restore_progress import RestoreProgress
 from app.monitoring import metrics
 from app.restore_told import LOG_INTERVAL_S, RestoreTold
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tables as package
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.events.catalogue import import_all
 
 

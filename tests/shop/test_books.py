@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.shop.books import BOOKS, LATE_AFTER_MS, Book
 from app.shop.mishaps import OUT_OF_ORDER_MS_MAX
 

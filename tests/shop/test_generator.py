@@ -9,7 +9,7 @@ import pytest
 from aiokafka.partitioner import murmur2
 
 from app.engine.batch_columns import TIME
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.events.event import Event, event_type
 from app.shop.audit import START, audit_table, expected_rows, rows_of
 from app.shop.books import BOOKS, REACTIONS, READ, Book

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.store import StoreWrite
+from app.engine.state.store import StoreWrite
 from app.state.open_store import FORMAT, open_store
 from app.state.rocksdb_store import DAMAGED, DamagedStoreError, RocksDBStore
 from tests.seeds import new_seed

@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 from pathlib import Path
 
-from app.engine.store import StoreWrite
+from app.engine.state.store import StoreWrite
 from app.state.rocksdb_store import RocksDBStore
 from tests.seeds import new_seed
 

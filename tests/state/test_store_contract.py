@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.engine.store import STALE_AFTER_S, MissingSegmentError, Store, StoreWrite
+from app.engine.state.store import STALE_AFTER_S, MissingSegmentError, Store, StoreWrite
 from app.state.rocksdb_store import RocksDBStore
 from app.state.uptime import Uptime
 from app.testing.memory_store import MemoryStore

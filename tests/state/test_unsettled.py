@@ -11,7 +11,7 @@ from app.state.rocksdb_store import RocksDBStore
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from app.engine.store import StoreWrite
+from app.engine.state.store import StoreWrite
 from app.state.rocksdb_store import RocksDBStore
 
 store = RocksDBStore(Path(sys.argv[1]), block_cache_mb=1, write_buffer_mb=1)

@@ -8,7 +8,7 @@ import pytest
 
 from agents.flag_large_orders import flag_large_orders
 from agents.remind_of_payments import remind_of_payments
-from app.engine.agent import AgentRunner, Stream
+from app.engine.processing.agent import AgentRunner, Stream
 from app.events import Event
 from app.events.cart_updated import CartUpdated
 from app.events.customer_orders_counted import CustomerOrdersCounted

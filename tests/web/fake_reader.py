@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import polars as pl
 
-from app.engine.question import Key, Question, Rows
-from app.engine.reader import TableInfo
-from app.engine.restore_progress import Restoring
+from app.engine.language.question import Key, Question, Rows
+from app.engine.reading.reader import TableInfo
+from app.engine.reading.restore_progress import Restoring
 from app.web.table_views import empty
 
 MINUTE_MS = 60_000

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from aiohttp import web
 
-from app.engine.local_answers import LocalAnswers
-from app.engine.reads import TableReads
-from app.engine.table import TableNotRunningError
+from app.engine.language.reads import TableReads
+from app.engine.language.table import TableNotRunningError
+from app.engine.reading.local_answers import LocalAnswers
 from app.web import mount
 from app.web.limits import WebLimits
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame

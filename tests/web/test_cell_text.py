@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from app.engine.restore_progress import Restoring
+from app.engine.reading.restore_progress import Restoring
 from app.web import cell_text
 from app.web.cell_text import Cell
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from app.engine.restore_progress import Restoring
+from app.engine.reading.restore_progress import Restoring
 from app.web import event_stream
 from app.web.event_stream import EventStreams, Feed
 from app.web.limits import WebLimits

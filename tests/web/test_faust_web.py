@@ -10,7 +10,7 @@ import aiohttp
 import faust
 import pytest
 
-from app.engine.local_answers import LocalAnswers
+from app.engine.reading.local_answers import LocalAnswers
 from app.settings import Settings
 from app.web import install
 from app.web.limits import WebLimits

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from app.engine.aggregates import count
-from app.engine.table import Table
+from app.engine.language.table import Table
 from app.web import mount
 from app.web.group_json import key
 from app.web.limits import WebLimits

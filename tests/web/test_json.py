@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from yarl import URL
 
-from app.engine.restore_progress import Restoring
+from app.engine.reading.restore_progress import Restoring
 from tests.web.fake_reader import MINUTE_MS, FakeReader, FakeTable, describe, frame
 from tests.web.serving import served
 from tests.web.shop import shop

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from app.engine.members import Member, PeerError, Place
-from app.engine.question import Covered, Piece, Question, Rows
+from app.engine.language.question import Covered, Piece, Question, Rows
+from app.engine.reading.members import Member, PeerError, Place
 from app.web import peer_wire
 from app.web.peer_client import PeerClient
 from app.web.peer_route import PeerRoute

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import structlog
 
 from app.codecs.record_batch import Records
-from app.engine.store import Store, StoreWrite
+from app.engine.state.store import Store, StoreWrite
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from aiokafka import TopicPartition as TP
 from aiokafka.errors import KafkaError
 
 from app.codecs.record_batch import CorruptRecordBatch, Records, parse
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
 from app.kafka.columnar_topics import columnar
 from app.kafka.fetching import transport  # noqa: F401 - whose fetches are whole
 

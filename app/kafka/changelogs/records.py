@@ -6,9 +6,9 @@ import time
 
 from app.codecs.record_batch import Records
 from app.engine import names
-from app.engine.definition import DEFINITION_KEY
 from app.engine.rebuild import Earlier
-from app.engine.table_partition import META_KEY
+from app.engine.state.definition import DEFINITION_KEY
+from app.engine.state.table_partition import META_KEY
 from app.kafka.changelogs.reader import ChangelogReader
 from app.kafka.offsets import PartitionEnds
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import KafkaException
 
 from app.engine import names
-from app.engine.restore_progress import RestoreProgress
-from app.engine.store import Store, StoreWrite
+from app.engine.reading.restore_progress import RestoreProgress
+from app.engine.state.store import Store, StoreWrite
 from app.kafka.changelogs.copy import Start, starts_of, take
 from app.kafka.changelogs.reader import ChangelogError, ChangelogReader
 from app.kafka.offsets import PartitionEnds

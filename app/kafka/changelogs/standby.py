@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from app.engine import names
-from app.engine.store import Store, StoreWrite
+from app.engine.state.store import Store, StoreWrite
 from app.kafka.changelogs.copy import OWN_MARKER, Here, starts_of, take
 from app.kafka.changelogs.reader import ChangelogError, ChangelogReader, Chunk
 from app.kafka.offsets import PartitionEnds

@@ -10,9 +10,9 @@ from typing import Any
 from faust.types import TP
 
 from app.codecs.record_batch import Fetch
-from app.engine.members import Place
-from app.engine.question import NO_GENERATION
-from app.engine.work import TopicPartition
+from app.engine.language.question import NO_GENERATION
+from app.engine.processing.work import TopicPartition
+from app.engine.reading.members import Place
 from app.kafka.group.cooperative import now
 from app.kafka.group.membership import Membership
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
 
 
 @dataclass

@@ -12,7 +12,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
 from yarl import URL
 
-from app.engine.members import Member, Place
+from app.engine.reading.members import Member, Place
 from app.kafka.group.faust_assignor import Said
 
 log = structlog.get_logger(__name__)

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from app.engine.agent import AgentRunner, stop_agents
-from app.engine.checkpoint import Checkpoint
-from app.engine.processor import Processor
-from app.engine.store import StateRefusedError, Store
-from app.engine.work import TopicPartition, Work
+from app.engine.processing.agent import AgentRunner, stop_agents
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.processing.processor import Processor
+from app.engine.processing.work import TopicPartition, Work
+from app.engine.state.store import StateRefusedError, Store
 from app.kafka.processing.idle_watch import IdleWatch
 from app.kafka.processing.publication import Publication
 from app.kafka.processing.surroundings import ConsumerControl, Observer, Pace

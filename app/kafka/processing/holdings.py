@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 from confluent_kafka import KafkaException
 
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
 from app.kafka.changelogs.restore import RestoreError
 from app.kafka.changelogs.standby import Standbys
 from app.kafka.processing.runner import Runner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from app.engine.work import TopicPartition
+from app.engine.processing.work import TopicPartition
 
 _SILENT_S_MIN = 1.0
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.codecs.record_batch import Fetch
-from app.engine.checkpoint import Checkpoint
-from app.engine.dead_letter import facts_of
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.processing.dead_letter import facts_of
 from app.events.event import event_type
 from app.monitoring import metrics
 from app.monitoring.letters_told import LettersTold

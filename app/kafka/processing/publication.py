@@ -8,10 +8,10 @@ from concurrent.futures import Executor
 
 import structlog
 
-from app.engine.checkpoint import Checkpoint
-from app.engine.question import NO_GENERATION
-from app.engine.store import Store, StoreWrite
-from app.engine.work import TopicPartition
+from app.engine.language.question import NO_GENERATION
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.processing.work import TopicPartition
+from app.engine.state.store import Store, StoreWrite
 from app.kafka.group.membership import Membership
 from app.kafka.processing.surroundings import ConsumerControl
 from app.kafka.transactions.publisher import (

@@ -12,12 +12,12 @@ import structlog
 
 from app.codecs.record_batch import CorruptRecordBatch, Fetch
 from app.engine import names
-from app.engine.agent import AgentRunner, Outcome
-from app.engine.batch import Batch, Emission, Update
-from app.engine.checkpoint import Record
-from app.engine.dead_letter import dead_letter
-from app.engine.processor import Processor
-from app.engine.work import TopicPartition, Work
+from app.engine.language.batch import Batch, Emission, Update
+from app.engine.processing.agent import AgentRunner, Outcome
+from app.engine.processing.checkpoint import Record
+from app.engine.processing.dead_letter import dead_letter
+from app.engine.processing.processor import Processor
+from app.engine.processing.work import TopicPartition, Work
 from app.kafka.processing.checkpoints import Checkpoints
 from app.kafka.processing.surroundings import ConsumerControl, Observer
 

@@ -19,10 +19,10 @@ import structlog
 
 from app.codecs.json_columns import warm_up
 from app.codecs.record_batch import Fetch
-from app.engine.agent import AgentRunner
-from app.engine.processor import Processor
-from app.engine.store import Store
-from app.engine.work import TopicPartition
+from app.engine.processing.agent import AgentRunner
+from app.engine.processing.processor import Processor
+from app.engine.processing.work import TopicPartition
+from app.engine.state.store import Store
 from app.kafka.changelogs.restore import ChangelogRestore, RestoreError
 from app.kafka.processing.checkpoints import Checkpoints
 from app.kafka.processing.pump import Pump

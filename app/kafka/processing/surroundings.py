@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.codecs.record_batch import Fetch
-from app.engine.checkpoint import Checkpoint
-from app.engine.work import TopicPartition
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.processing.work import TopicPartition
 from app.kafka.group.membership import Membership
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.engine.processor import Processor
-from app.engine.store import StateRefusedError, Store
-from app.engine.table_partition import TablePartition
-from app.engine.work import TopicPartition
+from app.engine.processing.processor import Processor
+from app.engine.processing.work import TopicPartition
+from app.engine.state.store import StateRefusedError, Store
+from app.engine.state.table_partition import TablePartition
 from app.kafka.changelogs.restore import ChangelogRestore
 from app.kafka.transactions.publisher import Committed
 

@@ -17,8 +17,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from app.engine import names
-from app.engine.receipts import Receipt, Receipts
-from app.engine.replay import DeadLetter
+from app.engine.processing.receipts import Receipt, Receipts
+from app.engine.processing.replay import DeadLetter
 
 _ANSWER_S = 30
 _SILENCE_S_MAX = 60

@@ -17,16 +17,16 @@ from confluent_kafka.admin import AdminClient
 
 from app.codecs.record_batch import CorruptRecordBatch
 from app.engine import names
-from app.engine.agent import AgentRunner
-from app.engine.batch import Update
-from app.engine.checkpoint import Checkpoint
-from app.engine.offset_note import OffsetNote
+from app.engine.language.batch import Update
+from app.engine.language.table import Table
+from app.engine.processing.agent import AgentRunner
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.processing.offset_note import OffsetNote
+from app.engine.processing.source import Source
 from app.engine.rebuild import Rebuild
-from app.engine.sizes import Sizes
-from app.engine.source import Source
-from app.engine.store import Store, StoreWrite
-from app.engine.table import Table
-from app.engine.table_partition import Change
+from app.engine.state.sizes import Sizes
+from app.engine.state.store import Store, StoreWrite
+from app.engine.state.table_partition import Change
 from app.kafka.changelogs.reader import ChangelogError
 from app.kafka.changelogs.records import earlier_state
 from app.kafka.group.membership import Membership

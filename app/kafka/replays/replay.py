@@ -16,9 +16,9 @@ import msgspec
 from confluent_kafka import KafkaException
 
 from app.engine import names
-from app.engine.checkpoint import Checkpoint, Record
-from app.engine.receipts import Writer
-from app.engine.replay import DeadLetter
+from app.engine.processing.checkpoint import Checkpoint, Record
+from app.engine.processing.receipts import Writer
+from app.engine.processing.replay import DeadLetter
 from app.kafka.replays.dead_letters import DeadLetters
 from app.kafka.topics import ANY_TIME, TopicNeed, ensure_topics
 from app.kafka.transactions.error import Code, TransactionError

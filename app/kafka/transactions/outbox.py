@@ -12,9 +12,9 @@ from app.codecs.murmur2 import partition as partition_of
 from app.codecs.record_rows import Row, row_batches
 from app.codecs.record_writer import Packing, UnsentBatch, in_turn, write_batches
 from app.engine import names
-from app.engine.batch import Emission, joined, of_one_kind, pieces
-from app.engine.checkpoint import Checkpoint, Record
-from app.engine.derived_events import derived_records
+from app.engine.language.batch import Emission, joined, of_one_kind, pieces
+from app.engine.language.derived_events import derived_records
+from app.engine.processing.checkpoint import Checkpoint, Record
 from app.events.event import event_type
 
 _EMISSION_ROWS_MAX = 3 << 14

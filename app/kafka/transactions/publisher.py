@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from app.engine import names
-from app.engine.checkpoint import Checkpoint
-from app.engine.offset_note import OffsetNote
+from app.engine.processing.checkpoint import Checkpoint
+from app.engine.processing.offset_note import OffsetNote
 from app.kafka.group.membership import Membership
 from app.kafka.topics import PartitionsChangedError
 from app.kafka.transactions.error import LATER, Code, TransactionError, worst
