@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from benchmarks.meter import stolen_percent
 from benchmarks.scale import SCALES
 from benchmarks.stopwatch import stopwatch
 from benchmarks.workbench import Workbench, open_workbench
@@ -74,14 +76,17 @@ def measure(
 
     def run(name: str, measurement: Measurement) -> dict[str, Any]:
         def timed() -> dict[str, Any]:
+            before = psutil.cpu_times()
             try:
                 facts = measurement(workbench)
             except KeyboardInterrupt:  # pytest-benchmark expects an Exception
                 pytest.exit("interrupted", INTERRUPTED)
             stopwatch.advance(facts["seconds"])
-            return facts
+            return {**facts, "stolen_percent": stolen_percent(before, psutil.cpu_times())}
 
         facts = benchmark.pedantic(timed, rounds=1, iterations=1)
+        if name == "main_job":
+            workbench.main_job_rate = facts["events_per_second"]
         benchmark.extra_info.update(facts, benchmark=name, round=round_number)
         workbench.tidy()
         return facts

@@ -20,6 +20,7 @@ FIGURES = {
     "cpu_seconds": Figure("processor time of the worker", "s"),
     "events_per_cpu_second": Figure("throughput per CPU second", "events/s"),
     "peak_memory_mb": Figure("memory at the peak", "MB"),
+    "stolen_percent": Figure("of the machine's processor time, withheld by its host", "%"),
     "derived_events": Figure("derived events"),
     "rows": Figure("rows in the end"),
     "keys": Figure("keys"),

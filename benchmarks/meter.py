@@ -27,6 +27,13 @@ def peak_memory_mb(pid: int | str = "self") -> float:
     raise ProcessLookupError(f"process {pid} has ended")
 
 
+def stolen_percent(before: Any, after: Any) -> float:
+    """How much of the processor time that this machine wanted its host gave to others (psutil.cpu_times)."""
+    idle = after.idle - before.idle + after.iowait - before.iowait
+    wanted = sum(after[:8]) - sum(before[:8]) - idle  # behind these come guests, which are in them
+    return 100 * (after.steal - before.steal) / wanted if wanted > 0 else 0.0
+
+
 class Meter:
     """Counts a peer's events; after the last one it reports and ends the process.
 

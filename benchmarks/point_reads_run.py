@@ -18,23 +18,23 @@ _LAG_S_MAX = 6
 
 
 def run_point_reads(bench: Workbench) -> dict[str, Any]:
-    """p50 and p99 of a read in ms, while events come at the scale's rate; and of the part until it is begun.
+    """p50 and p99 of a read in ms, while events come at `read_while_rate`; and of the part until it is begun.
 
     ChildError when the worker or the producer could not hold its rate.
     """
     bench.compile_kernels()
-    scale = bench.scale
+    scale, while_rate = bench.scale, bench.read_while_rate
     seconds = scale.latency_warm_up_seconds + scale.latency_seconds
     topic = f"{bench.prefix}.read-{uuid.uuid4().hex[:6]}"  # of this round alone
     bench.topics.create(topic)
     settings = {
         "BENCH_TOPIC": topic,
-        "BENCH_POOL_EVENTS": str(pool_events(scale.read_while_rate)),
+        "BENCH_POOL_EVENTS": str(pool_events(while_rate)),
         "BENCH_READS_PER_SECOND": str(scale.reads_per_second),
         "BENCH_WARM_UP_SECONDS": str(scale.latency_warm_up_seconds),
         "BENCH_SECONDS": str(scale.latency_seconds),
     }
-    send = ["-m", "benchmarks.latency_producer", topic, str(scale.read_while_rate)]
+    send = ["-m", "benchmarks.latency_producer", topic, str(while_rate)]
     with bench.child("point-reads", WORKER, **settings) as worker:
         await_ready(worker)
         stall, found = Stall("the reads", SILENCE_S_MAX), {}
@@ -62,9 +62,9 @@ def run_point_reads(bench: Workbench) -> dict[str, Any]:
     rate = sent["events_per_second"]
     begun = summary(found["begun_ms"])
     behind = lag > rate * _LAG_S_MAX
-    if rate < scale.read_while_rate * (1 - RATE_TOLERANCE) or behind:
+    if rate < while_rate * (1 - RATE_TOLERANCE) or behind:
         raise ChildError(
-            f"{rate:,.0f} of {scale.read_while_rate:,} events/s were produced, and {lag:,} of them are not "
+            f"{rate:,.0f} of {while_rate:,} events/s were produced, and {lag:,} of them are not "
             "counted yet: the machine is too busy to measure reads"
         )
     return {

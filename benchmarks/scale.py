@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Scale:
     """Events of each job, seconds of the latency run, and how often each is measured (0: not at this scale).
 
-    read_while_rate: events a second that come while keys are read, half of what the main job can do; they
-    begin before the reads do, and end after them, by read_lead_seconds in all.
+    read_while_rate: events a second that come while keys are read, at most: half of what the main job did, if
+    it was measured in the same run. They begin before the reads do, and end after them, by read_lead_seconds in all.
 
     main_job_former is measured as often as the main job if there is a revision to compare with (`--against`).
     Rounds alternate (main job, peers, main job, ...), so that a ratio compares the same minutes of

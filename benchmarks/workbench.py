@@ -30,6 +30,7 @@ class Workbench:
 
     prefix: in the name of every topic and consumer group of the run.
     folder: for logs and the state of what is measured; removed at the end unless `keep_folder`.
+    main_job_rate: events a second of the main job, as this run has measured it last.
     """
 
     servers: str
@@ -40,6 +41,7 @@ class Workbench:
     progress: Progress
     workload: Workload
     keep_folder: bool = False
+    main_job_rate: float | None = None
     _counts: dict[str, int] = field(default_factory=dict)
     _written: set[str] = field(default_factory=set)
     _compiled: set[Path] = field(default_factory=set)
@@ -76,6 +78,12 @@ class Workbench:
                 list(child.reports(COMPILE_SILENCE_S_MAX))
                 step.advance(1)
             self._compiled.add(root)
+
+    @property
+    def read_while_rate(self) -> int:
+        """Events a second that come while keys are read: half of what the main job does, the scale's at most."""
+        most = self.scale.read_while_rate
+        return most if self.main_job_rate is None else min(most, int(self.main_job_rate / 2))
 
     def tidy(self) -> None:
         """Delete the topics that child processes made: the broker would compact them beside the next measurement."""

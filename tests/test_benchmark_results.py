@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks import results, runner, targets
 from benchmarks.child import ROOT
+from benchmarks.meter import stolen_percent
 from benchmarks.report import NAMES, TITLES, rate_points, render
 from benchmarks.scale import SCALES
 
@@ -229,3 +231,16 @@ def test_the_former_main_job_is_measured_if_there_is_one(against: list[str], tim
     )
     assert done.stdout.count("::test_main_job_former[") == times
     assert done.stdout.count("::test_main_job[") == 1
+
+
+def test_what_the_host_withholds() -> None:
+    before = psutil.cpu_times()
+    after = before._replace(
+        user=before.user + 5,
+        steal=before.steal + 2,
+        idle=before.idle + 40,
+        iowait=before.iowait + 9,
+    )
+    after = after._replace(system=before.system + 1, guest=before.guest + 5)
+    assert stolen_percent(before, after) == pytest.approx(25.0)
+    assert stolen_percent(before, before) == 0.0
