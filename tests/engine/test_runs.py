@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,37 @@ def test_a_window_that_must_wait_for_its_close_is_not_forgotten_even_at_time_0()
     bench.settle()
     assert len(bench.derived(item)) == 3
     bench.close()
+
+
+def test_a_merge_in_slices_reads_each_segment_once_in_a_checkpoint() -> None:
+    """Although most segments have rows in several slices."""
+    item = table("sales", ("shop",), None)
+    layout, sizes = Layout(item, Definition.of(item, 1)), Sizes(32 << 10, slice_bytes=16 << 10)
+    stacks, store, reads = Stacks(), dict[bytes, bytes](), Counter[bytes]()
+
+    def read(keys: list[bytes]) -> list[bytes]:
+        reads.update(keys)
+        return [store[key] for key in keys]
+
+    rounds, shops = 5, 5000
+    for number in range(rounds):
+        update = StackUpdate(stacks, item, layout, number, sizes, Budget(1 << 30), read)
+        batch = batch_of([Sale(shop=f"shop {shop}", size=number) for shop in range(shops)])
+        update.append(0, item.partial(batch.frame))
+        while update.stacks.builds:
+            assert list(update.advance(lambda _: True)) == []
+        assert set(reads.values()) <= {1}
+        reads.clear()
+        for key in update.deletes:
+            del store[key]
+        store.update(update.puts)
+        stacks = update.stacks
+    (runs,) = stacks.runs.values()
+    frames = [segment.decode(store[key]) for run in runs for key in run.keys(0)]
+    merged = item.merge([layout.read(frame) for frame in frames])
+    assert sum(run.size for run in runs) > 10 * sizes.slice_bytes
+    assert merged["shop"].n_unique() == len(merged) == shops
+    assert set(merged["_events"]) == {rounds}
 
 
 def test_a_merge_of_all_runs_never_takes_the_name_of_one_of_them() -> None:

@@ -12,7 +12,8 @@ class Sizes:
 
     segment_bytes_max: of one segment. fan_in: so many runs of one size class are merged. merge_bytes_max:
     what one checkpoint may read to merge and to close windows, unless it adds so much that more is needed to keep up;
-    the rest is left to the next one. slice_bytes: of a build, what is in memory at a time.
+    the rest is left to the next one. slice_bytes: of a build, what is in memory at a time, beside a segment of each
+    run that reaches into the next slice.
     """
 
     segment_bytes_max: int = 512 * 1024

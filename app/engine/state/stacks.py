@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from app.codecs.key_hash import HASH_MAX, key_hashes
@@ -136,6 +138,7 @@ class StackUpdate:
         self._budget = budget
         self._read = read
         self._dead_to = dead_to
+        self._across: dict[bytes, tuple[pl.DataFrame, npt.NDArray[np.uint64]]] = {}
 
     def append(self, pane: int, delta: pl.DataFrame) -> None:
         """Add a delta; runs of one size class that are small are merged with it at once."""
@@ -182,6 +185,7 @@ class StackUpdate:
                 merged = self._next_slice(pane, build, keep)
                 if build.closes and merged is not None:
                     yield merged
+            self._across.clear()
 
     def sweep(self) -> None:
         """Begin to merge all runs, so that dead rows are dropped; unless a merge that does so is under way."""
@@ -295,17 +299,27 @@ class StackUpdate:
 
     def _within(self, pane: int, run: Run, low: int, high: int) -> Iterator[pl.DataFrame]:
         """The rows of a run whose keys' hashes are from `low` to `high`."""
-        chunks = [
-            chunk for chunk, head in enumerate(run.heads) if head.low <= high and head.high >= low
-        ]
-        for chunk in chunks:
-            (frame,) = self._frames([run.key(pane, chunk)])
-            head = run.heads[chunk]
-            if head.low < low or head.high > high:
-                hashes = key_hashes(frame, self._table.by)
-                frame = frame.filter((hashes >= low) & (hashes <= high))
+        for chunk, head in enumerate(run.heads):
+            if head.low > high or head.high < low:
+                continue
+            key = run.key(pane, chunk)
+            if head.low >= low and head.high <= high:
+                frame = self._frames([key])[0]
+            else:
+                frame = self._part(key, low, high, goes_on=head.high > high)
             if len(frame):
                 yield frame
+
+    def _part(self, key: bytes, low: int, high: int, *, goes_on: bool) -> pl.DataFrame:
+        """The rows of a segment whose keys' hashes are from `low` to `high`. goes_on: the next slice has more of it."""
+        found = self._across.pop(key, None)
+        if found is None:
+            (frame,) = self._frames([key])
+            found = frame, key_hashes(frame, self._table.by)
+        if goes_on:
+            self._across[key] = found
+        frame, hashes = found
+        return frame.filter((hashes >= low) & (hashes <= high))
 
     # -- runs -----------------------------------------------------------------------------------
 
