@@ -304,7 +304,7 @@ class StackUpdate:
                 continue
             key = run.key(pane, chunk)
             if head.low >= low and head.high <= high:
-                frame = self._frames([key])[0]
+                (frame,) = self._frames([key])
             else:
                 frame = self._part(key, low, high, goes_on=head.high > high)
             if len(frame):
