@@ -1,4 +1,4 @@
-"""Sorts 64-bit hashes, and finds those that come several times."""
+"""Sorts 64-bit hashes, finds those that come several times, and reduces what came with them."""
 
 from typing import Any, Final
 
@@ -6,6 +6,10 @@ import numpy as np
 
 from app.codecs.kernel import kernel, part
 
+SUM: Final = 0
+LEAST: Final = 1
+GREATEST: Final = 2
+"""How `reduce_groups` makes one number of several."""
 _BITS: Final = 11
 """Of one pass of the radix sort: so many places to write to are still near in the caches."""
 _MOVES_MAX: Final = 16
@@ -29,7 +33,7 @@ def _scatter(hashes: Any, places: Any, shift: Any, to_hashes: Any, to_places: An
 
 
 @kernel
-def sort_hashes(hashes: Any, ordered: Any, order: Any) -> Any:
+def sort_even_hashes(hashes: Any, ordered: Any, order: Any) -> Any:
     """Sort hashes (uint64[n]) that are spread evenly; False: they are not, and the output does not hold.
 
     Writes them to `ordered` (uint64[n]), and their places to `order` (uint32[n]). Equal ones keep their order.
@@ -58,24 +62,34 @@ def sort_hashes(hashes: Any, ordered: Any, order: Any) -> Any:
 
 
 @kernel
-def part_groups(ordered: Any, order: Any, alone: Any, several: Any, groups: Any) -> Any:
-    """Part the places of sorted hashes: those that come once, and the others, with the number of each one's group.
+def part_groups(ordered: Any, starts: Any, others: Any) -> Any:
+    """Part the places in sorted hashes (uint64[n]): where a hash comes first, and where it comes again.
 
-    All are uint32[n] but `ordered` (uint64[n]). Gives how many were written to `alone`, and to the other two.
+    Both are uint32[n]. Gives how many were written to `starts`; the others are the rest.
     """
-    count = ordered.shape[0]
-    singles: Any = 0
-    others: Any = 0
-    number: Any = 0
-    again: Any = 0
-    for i in range(count):  # without a branch: which way it goes is chance
-        more = np.int64(i + 1 < count and ordered[i] == ordered[i + 1])
-        grouped = again | more
-        number += grouped & (1 - again)
-        alone[singles] = order[i]
-        singles += 1 - grouped
-        several[others] = order[i]
-        groups[others] = number
-        others += grouped
-        again = more
-    return singles, others
+    groups: Any = 0
+    for i in range(ordered.shape[0]):  # without a branch: which way it goes is chance
+        first = np.int64(i == 0 or ordered[i] != ordered[i - 1])
+        starts[groups] = i
+        others[i - groups] = i
+        groups += first
+    return groups
+
+
+@kernel
+def reduce_groups(values: Any, order: Any, starts: Any, how: Any, out: Any) -> None:
+    """Reduce the values (any number[n]) of each group, as `part_groups` has found them, to one in `out`."""
+    count = starts.shape[0]
+    for group in range(count):
+        start = np.int64(starts[group])
+        end = np.int64(starts[group + 1]) if group + 1 < count else order.shape[0]
+        value = values[order[start]]
+        for i in range(start + 1, end):
+            other = values[order[i]]
+            if how == SUM:
+                value += other
+            elif value != value or (
+                other < value if how == LEAST else other > value
+            ):  # NaN or worse
+                value = other
+        out[group] = value

@@ -173,5 +173,7 @@ def warm_up() -> None:
     any_held(hashes, 0, HASH_MAX, key_filter(hashes))
     found_hashes(hashes, hashes)
     equal_to(read_only(hashes), key_hash(("a", 1)))
-    hash_groups(hashes)
+    groups = hash_groups(hashes)
+    groups.reduce(np.zeros(1, np.int64), "sum")
+    groups.reduce(np.zeros(1, np.float64), "sum")
     _kernels_ready.set()

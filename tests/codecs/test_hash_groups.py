@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_series_equal
 
 from app.codecs.hash_groups import hash_groups
 
@@ -17,20 +20,15 @@ WORDS = st.integers(0, (1 << 64) - 1)
 
 def check(hashes: npt.NDArray[np.uint64]) -> None:
     found = hash_groups(hashes)
-    counts = Counter(hashes.tolist())
-    assert hashes[found.alone].tolist() == sorted(one for one, n in counts.items() if n == 1)
-    several = hashes[found.several].tolist()
-    assert several == sorted(one for one in hashes.tolist() if counts[one] > 1)
-    number = {one: place for place, one in enumerate(dict.fromkeys(several), 1)}
-    assert found.groups.tolist() == [number[one] for one in several]
-    # equal ones stay in the order in which they came
-    assert all(
-        first < second
-        for first, second, one, other in zip(
-            found.several, found.several[1:], several, several[1:], strict=False
-        )
-        if one == other
-    )
+    ordered = sorted(
+        range(len(hashes)), key=hashes.tolist().__getitem__
+    )  # equal ones stay as they came
+    assert found.order.tolist() == ordered
+    counts = sorted(Counter(hashes.tolist()).items())
+    assert found.hashes.tolist() == [one for one, _ in counts]
+    starts = list(accumulate((count for _, count in counts), initial=0))[:-1]
+    assert found.starts.tolist() == starts
+    assert found.others.tolist() == sorted(set(range(len(hashes))) - set(starts))
 
 
 @settings(deadline=None)
@@ -44,3 +42,27 @@ def test_many_that_are_spread_evenly_or_begin_alike(shift: int) -> None:
     random = np.random.default_rng(shift)
     hashes = random.integers(0, 1 << 64, 50_000, np.uint64, endpoint=False) >> np.uint64(shift)
     check(np.concatenate([hashes, hashes[::3]]))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(-(1 << 63), (1 << 63) - 1), st.floats(width=32))
+    )
+)
+def test_numbers_are_reduced_group_by_group(rows: list[tuple[int, int, float]]) -> None:
+    """Whole numbers wrap around, as in Polars; a NaN counts only where there is nothing else, but in a sum."""
+    frame = pl.DataFrame(
+        rows, {"hash": pl.UInt64, "whole": pl.Int64, "real": pl.Float64}, orient="row"
+    )
+    found = hash_groups(frame["hash"].to_numpy())
+    for name in ("whole", "real"):
+        grouped = frame.group_by("hash").agg(
+            pl.col(name).sum().alias("sum"),
+            pl.col(name).min().alias("min"),
+            pl.col(name).max().alias("max"),
+        )
+        expected = grouped.sort("hash")
+        for how in ("sum", "min", "max"):
+            reduced = pl.Series(how, found.reduce(frame[name].to_numpy(), how))
+            assert_series_equal(reduced, expected[how])

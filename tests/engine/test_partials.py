@@ -42,7 +42,12 @@ def partials(seed: int, users: int) -> pl.DataFrame:
 
 def check(rows: pl.DataFrame) -> None:
     expected = rows.group_by(KEYS).agg(MERGES)
-    assert_frame_equal(merge_partials(rows, KEYS, MERGES), expected, check_row_order=False)
+    for known in (None, module.key_hashes(rows, KEYS)):
+        found, hashes = merge_partials(rows, KEYS, MERGES, known)
+        assert_frame_equal(found, expected, check_row_order=False)
+        if hashes is not None:
+            assert hashes.tolist() == sorted(module.key_hashes(found, KEYS).tolist())
+            assert np.array_equal(hashes, module.key_hashes(found, KEYS))
 
 
 @pytest.mark.parametrize("users", [1, 30, 1000, 100_000])
@@ -72,6 +77,7 @@ def test_as_many_as_are_sorted_without_being_told_to() -> None:
         {"pane": 0, "user": users, "rate": 1.0, "count": 1, "largest": np.arange(100_000.0)}
     )
     check(rows)
+    assert merge_partials(rows, KEYS, MERGES).hashes is not None
 
 
 def test_what_numpy_cannot_do_is_left_to_polars() -> None:
@@ -83,5 +89,5 @@ def test_what_numpy_cannot_do_is_left_to_polars() -> None:
     expected = rows.group_by("key").agg(merges)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = merge_partials(rows, ["key"], merges)
+        found = merge_partials(rows, ["key"], merges).rows
     assert_frame_equal(found, expected, check_row_order=False)

@@ -7,13 +7,15 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from app.engine.aggregates import EVENTS, Aggregate
 from app.engine.batch_columns import OFFSET, TIME
 from app.engine.language.reads import TableReads
 from app.engine.language.table_checks import TableChecks, TableDefinitionError
-from app.engine.partials import merge_partials
+from app.engine.partials import Merged, merge_partials
 from app.engine.sessions import FIRST, LAST, Sessions
 from app.engine.windows import WINDOW_END, WINDOW_START, Unwindowed, Window
 from app.events.event import Event, event_type, filled, schema
@@ -226,10 +228,31 @@ class Table:
 
         At least one frame must be given.
         """
+        return self._merged(pl.concat(partials), [PANE, *self._keys]).rows
+
+    def merge_pane(
+        self,
+        partials: Sequence[pl.DataFrame],
+        hashes: npt.NDArray[np.uint64] | None = None,
+    ) -> Merged:
+        """The same of one window, ordered by the hashes of the keys if there are many.
+
+        hashes: uint64[n], of the keys of all partials one after the other, if they are known.
+        """
         stacked = pl.concat(partials)
-        if self.sessions and self.sessions.several(stacked[FIRST], stacked[LAST]):
-            return self._only_pane(self.sessions.partials(stacked, self._merge))
-        return merge_partials(stacked, [PANE, *self._keys], self._merge)
+        rows, ordered = self._merged(stacked.drop(PANE), self._keys, hashes)
+        pane = pl.lit(stacked.item(0, PANE) if len(stacked) else 0, pl.Int64).alias(PANE)
+        return Merged(rows.select(pane, pl.all().exclude(PANE)), ordered)
+
+    def _merged(
+        self,
+        partials: pl.DataFrame,
+        keys: Sequence[str],
+        hashes: npt.NDArray[np.uint64] | None = None,
+    ) -> Merged:
+        if self.sessions and self.sessions.several(partials[FIRST], partials[LAST]):
+            return Merged(self._only_pane(self.sessions.partials(partials, self._merge)))
+        return merge_partials(partials, keys, self._merge, hashes)
 
     def merge_in_order(self, partials: pl.DataFrame) -> pl.DataFrame:
         """One row per window, key and PARTITION, in the order of the first partials of each. Not with a ttl."""

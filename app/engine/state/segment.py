@@ -7,14 +7,17 @@ a range of hashes to itself. What a reader must know to pass a segment by stands
 from __future__ import annotations
 
 import io
+import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from app.codecs.hash_groups import sort_hashes
 from app.codecs.key_hash import any_held, key_filter
 from app.engine.state.key_sample import KeySample
 
@@ -24,7 +27,7 @@ _MARK = b"s"
 _HEAD = struct.Struct(">IIIQQ")
 _INLINE_BYTES_MAX = 12
 """Of a text that lies in Arrow's view of it."""
-_COMPRESSION_MIN = 2
+_COMPRESSION_MIN = 1.75
 """What is expected at least; a segment that becomes too large is made again, in halves."""
 
 
@@ -119,28 +122,33 @@ def encode(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) 
     """Write a frame as segments of at most `bytes_max` bytes, or of one row that is larger; hashes: of its keys."""
     frame = frame.rechunk()
     texts = _text_format(frame)
-    if frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
+    parts = math.ceil(frame.estimated_size() / (_COMPRESSION_MIN * bytes_max))
+    if parts <= 1:
         data = _encoded(frame, hashes, texts)
         if len(data) <= bytes_max:
             return [data]
-    # the ranges of segments may have one in 65,536 in common, and sorting by so much is one of counting
-    order = np.argsort((hashes >> np.uint64(48)).astype(np.uint16), kind="stable")
-    return _cut(frame[order], hashes[order], texts, bytes_max)
+    if not (hashes[1:] >= hashes[:-1]).all():
+        order, hashes = sort_hashes(hashes)
+        frame = frame[order]
+    return list(_cut(frame, hashes, texts, bytes_max, min(max(parts, 2), len(frame))))
 
 
 def _cut(
-    frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], texts: pl.CompatLevel, bytes_max: int
-) -> list[bytes]:
-    """Segments of a frame that is in the order of its hashes."""
-    if len(frame) < 2 or frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
-        data = _encoded(frame, hashes, texts)
-        if len(data) <= bytes_max or len(frame) < 2:
-            return [data]
-    middle = len(frame) // 2
-    return [
-        *_cut(frame[:middle], hashes[:middle], texts, bytes_max),
-        *_cut(frame[middle:], hashes[middle:], texts, bytes_max),
-    ]
+    frame: pl.DataFrame,
+    hashes: npt.NDArray[np.uint64],
+    texts: pl.CompatLevel,
+    bytes_max: int,
+    parts: int,
+) -> Iterator[bytes]:
+    """Segments of a frame that is in the order of its hashes: so many, or more if some become too large."""
+    bounds = [len(frame) * part // parts for part in range(parts + 1)]
+    for start, end in pairwise(bounds):
+        part, held = frame[start:end], hashes[start:end]
+        data = _encoded(part, held, texts)
+        if len(data) <= bytes_max or len(part) < 2:
+            yield data
+        else:
+            yield from _cut(part, held, texts, bytes_max, 2)
 
 
 def _encoded(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], texts: pl.CompatLevel) -> bytes:

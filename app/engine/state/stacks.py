@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ import polars as pl
 
 from app.codecs.key_hash import HASH_MAX, key_hashes
 from app.engine.language.table import Table
+from app.engine.partials import Merged
 from app.engine.sessions import LAST
 from app.engine.state import segment
 from app.engine.state.key_sample import KeySample, different_keys
@@ -49,6 +51,22 @@ class Build(msgspec.Struct, frozen=True):
     done: int = 0
     closes: bool = False
     dead_to: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Hashed(NamedTuple):
+    """Rows of one window, and the hashes of their keys (uint64[n]), in any order."""
+
+    rows: pl.DataFrame
+    hashes: npt.NDArray[np.uint64]
+
+    def between(self, low: int, high: int) -> _Hashed:
+        """The rows whose hashes are from `low` to `high`."""
+        if (self.hashes[1:] >= self.hashes[:-1]).all():  # as they are in a run of several segments
+            first = int(np.searchsorted(self.hashes, np.uint64(low)))
+            end = int(np.searchsorted(self.hashes, np.uint64(high), "right"))
+            return _Hashed(self.rows[first:end], self.hashes[first:end])
+        here = (self.hashes >= low) & (self.hashes <= high)
+        return _Hashed(self.rows.filter(here), self.hashes[here])
 
 
 @dataclass
@@ -138,17 +156,17 @@ class StackUpdate:
         self._budget = budget
         self._read = read
         self._dead_to = dead_to
-        self._across: dict[bytes, tuple[pl.DataFrame, npt.NDArray[np.uint64]]] = {}
+        self._across: dict[bytes, _Hashed] = {}
 
     def append(self, pane: int, delta: pl.DataFrame) -> None:
         """Add a delta; runs of one size class that are small are merged with it at once."""
-        level = 0
+        level, merged = 0, Merged(delta)
         while len(same := self._free(pane, level)) + 1 >= self._sizes.fan_in:
             if sum(run.size for run in same) > self._sizes.slice_bytes:
                 break
-            delta = self._table.merge([*self._taken(pane, same), delta])
+            merged = self._table.merge_pane([*self._taken(pane, same), merged.rows])
             level += 1
-        run = self._written(pane, level, self._sequence, delta)
+        run = self._written(pane, level, self._sequence, merged)
         self._add(pane, run)
         self._budget.need(int(self._sizes.merges * run.size))
         if pane not in self.stacks.builds:
@@ -163,20 +181,21 @@ class StackUpdate:
         runs = self.stacks.runs.get(pane, ())
         if sum(run.size for run in runs) > self._sizes.slice_bytes:
             if delta is not None:
-                self._add(pane, self._written(pane, 0, self._sequence, delta))
+                self._add(pane, self._written(pane, 0, self._sequence, Merged(delta)))
             self.stacks.builds[pane] = Build(0, self._sequence, (), closes=True)
             return None
         frames = self._frames([key for run in runs for key in run.keys(pane)])
         if delta is not None:
             frames.append(delta)
-        merged = self._table.merge(frames)
-        if keep and _WORTH * len(merged) <= sum(map(len, frames)):
+        merged = self._table.merge_pane(frames)
+        kept = None if delta is None else Merged(delta)
+        if keep and _WORTH * len(merged.rows) <= sum(map(len, frames)):
             self._delete(pane, self.stacks.runs.pop(pane, ()))
-            delta = merged
-        if keep and delta is not None:
-            self._add(pane, self._written(pane, 0, self._sequence, delta))
+            kept = merged
+        if keep and kept is not None:
+            self._add(pane, self._written(pane, 0, self._sequence, kept))
         self._closed(pane, keep)
-        return merged
+        return merged.rows
 
     def advance(self, keep: Callable[[int], bool]) -> Iterator[pl.DataFrame]:
         """Go on with all builds as far as the budget goes; gives the merged partials of closing windows."""
@@ -222,7 +241,7 @@ class StackUpdate:
         if total <= self._sizes.slice_bytes:
             if wasteful and len(runs) > _RUNS_LEFT_ALONE and total > self._sizes.segment_bytes_max:
                 top = max(run.level for run in runs)
-                merged = self._table.merge(self._taken(pane, runs))
+                merged = self._table.merge_pane(self._taken(pane, runs))
                 self._add(pane, self._written(pane, top, self._sequence, merged))
             return
         if wasteful:
@@ -270,11 +289,9 @@ class StackUpdate:
         slices = -(-total // self._sizes.slice_bytes)
         low, high = build.done, min(build.done + (HASH_MAX + 1) // max(slices, 1), HASH_MAX)
         self._budget.take(max(total // max(slices, 1), 1))
-        frames = [frame for run in sources for frame in self._within(pane, run, low, high)]
-        merged = self._table.merge(frames) if frames else None
-        if merged is not None and build.dead_to is not msgspec.UNSET:
-            merged = merged.filter(pl.col(LAST) > build.dead_to)
-        if merged is not None and len(merged) and not build.closes:
+        parts = [part for run in sources for part in self._within(pane, run, low, high)]
+        merged = self._merged(parts, build) if parts else None
+        if merged is not None and len(merged.rows) and not build.closes:
             run = self._written(pane, build.level, build.sequence, merged, self.stacks.halves[pane])
             self.stacks.halves[pane] = run
         if high < HASH_MAX:
@@ -284,7 +301,17 @@ class StackUpdate:
             self._closed(pane, keep(pane))
         else:
             self._finish(pane, sources)
-        return merged
+        return merged.rows if merged is not None else None
+
+    def _merged(self, parts: Sequence[_Hashed], build: Build) -> Merged:
+        """What the parts of a slice become, less the rows that may be dropped."""
+        frames, hashes = zip(*parts, strict=True)
+        merged = self._table.merge_pane(frames, np.concatenate(hashes))
+        if build.dead_to is msgspec.UNSET:
+            return merged
+        alive = merged.rows[LAST] > build.dead_to
+        left = merged.hashes[alive.to_numpy()] if merged.hashes is not None else None
+        return Merged(merged.rows.filter(alive), left)
 
     def _finish(self, pane: int, sources: list[Run]) -> None:
         """The run is whole: it takes the place of its sources."""
@@ -297,29 +324,23 @@ class StackUpdate:
         if rest:
             self.stacks.runs[pane] = rest
 
-    def _within(self, pane: int, run: Run, low: int, high: int) -> Iterator[pl.DataFrame]:
+    def _within(self, pane: int, run: Run, low: int, high: int) -> Iterator[_Hashed]:
         """The rows of a run whose keys' hashes are from `low` to `high`."""
         for chunk, head in enumerate(run.heads):
             if head.low > high or head.high < low:
                 continue
             key = run.key(pane, chunk)
-            if head.low >= low and head.high <= high:
-                (frame,) = self._frames([key])
-            else:
-                frame = self._part(key, low, high, goes_on=head.high > high)
-            if len(frame):
-                yield frame
+            part = self._across.pop(key, None) or self._hashed(key)
+            if head.high > high:  # the next slice has more of it
+                self._across[key] = part
+            if head.low < low or head.high > high:
+                part = part.between(low, high)
+            if len(part.rows):
+                yield part
 
-    def _part(self, key: bytes, low: int, high: int, *, goes_on: bool) -> pl.DataFrame:
-        """The rows of a segment whose keys' hashes are from `low` to `high`. goes_on: the next slice has more of it."""
-        found = self._across.pop(key, None)
-        if found is None:
-            (frame,) = self._frames([key])
-            found = frame, key_hashes(frame, self._table.by)
-        if goes_on:
-            self._across[key] = found
-        frame, hashes = found
-        return frame.filter((hashes >= low) & (hashes <= high))
+    def _hashed(self, key: bytes) -> _Hashed:
+        (frame,) = self._frames([key])
+        return _Hashed(frame, key_hashes(frame, self._table.by))
 
     # -- runs -----------------------------------------------------------------------------------
 
@@ -351,11 +372,12 @@ class StackUpdate:
         return [self._layout.read(segment.decode(value)) for value in values]
 
     def _written(
-        self, pane: int, level: int, sequence: int, frame: pl.DataFrame, before: Run | None = None
+        self, pane: int, level: int, sequence: int, merged: Merged, before: Run | None = None
     ) -> Run:
         """A run of these rows, or `before` with them behind its own."""
-        stored = self._layout.write(frame).rechunk()
-        hashes = key_hashes(stored, self._table.by)
+        stored, hashes = self._layout.write(merged.rows).rechunk(), merged.hashes
+        if hashes is None:
+            hashes = key_hashes(stored, self._table.by)
         values = segment.encode(stored, hashes, self._sizes.segment_bytes_max)
         first = before or Run(level, sequence, ())
         run = first.grown([Head.of(value) for value in values], KeySample.of(hashes))
