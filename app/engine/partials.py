@@ -28,15 +28,20 @@ def merge_partials(
     partials: pl.DataFrame,
     keys: Sequence[str],
     merges: Sequence[pl.Expr],
+    *,
+    hashed: Sequence[str] | None = None,
     hashes: npt.NDArray[np.uint64] | None = None,
 ) -> Merged:
     """Reduce partials by key. keys: what rows must have in common; merges: what becomes of their other columns.
 
     Many different keys are sorted by their hashes, so that the rows of a group are neighbours, which are reduced
-    without a table of all groups that no cache holds. hashes: uint64[n], of the rows' keys, if they are known.
+    without a table of all groups that no cache holds. hashed: the keys that this is done by, if the others are the
+    same in nearly all rows. hashes: uint64[n], of these, if they are known.
     """
     if len(partials) > _GROUPS_IN_CACHE:
         partials = partials.rechunk()
+        if hashes is None:
+            hashes = key_hashes(partials, hashed or keys)
         groups = _groups(partials, keys, hashes)
         if groups is not None:
             reduced = _reduced(partials, groups, keys, merges)
@@ -45,11 +50,9 @@ def merge_partials(
 
 
 def _groups(
-    rows: pl.DataFrame, keys: Sequence[str], hashes: npt.NDArray[np.uint64] | None
+    rows: pl.DataFrame, keys: Sequence[str], hashes: npt.NDArray[np.uint64]
 ) -> HashGroups | None:
     """The rows of each key. None: it would not pay, or keys that differ have one hash."""
-    if hashes is None:
-        hashes = key_hashes(rows, keys)
     different: int = pl.Series(hashes).approx_n_unique()  # type: ignore[assignment]
     if different <= _GROUPS_IN_CACHE:
         return None

@@ -43,7 +43,7 @@ def partials(seed: int, users: int) -> pl.DataFrame:
 def check(rows: pl.DataFrame) -> None:
     expected = rows.group_by(KEYS).agg(MERGES)
     for known in (None, module.key_hashes(rows, KEYS)):
-        found, hashes = merge_partials(rows, KEYS, MERGES, known)
+        found, hashes = merge_partials(rows, KEYS, MERGES, hashes=known)
         assert_frame_equal(found, expected, check_row_order=False)
         if hashes is not None:
             assert hashes.tolist() == sorted(module.key_hashes(found, KEYS).tolist())
@@ -69,6 +69,22 @@ def test_keys_that_share_a_hash_stay_apart(seed: int) -> None:
         patch.setattr(module, "_GROUPS_IN_CACHE", 20)
         patch.setattr(module, "key_hashes", weak)
         check(partials(seed, users=1000))
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 1 << 32))
+def test_only_some_of_the_keys_are_hashed(seed: int) -> None:
+    """Where the others are not the same in all rows, it is found, and the rows are grouped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_GROUPS_IN_CACHE", 20)
+        rows = partials(seed, users=1000)
+        for given in (rows, rows.with_columns(pane=7)):
+            expected = given.group_by(KEYS).agg(MERGES)
+            found, hashes = merge_partials(given, KEYS, MERGES, hashed=KEYS[1:])
+            assert_frame_equal(found, expected, check_row_order=False)
+            if hashes is not None:
+                assert np.array_equal(hashes, np.sort(key_hashes(found, KEYS[1:])))
+        assert hashes is not None
 
 
 def test_as_many_as_are_sorted_without_being_told_to() -> None:

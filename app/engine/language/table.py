@@ -228,31 +228,24 @@ class Table:
 
         At least one frame must be given.
         """
-        return self._merged(pl.concat(partials), [PANE, *self._keys]).rows
+        return self._merged(partials).rows
 
     def merge_pane(
         self,
         partials: Sequence[pl.DataFrame],
         hashes: npt.NDArray[np.uint64] | None = None,
     ) -> Merged:
-        """The same of one window, ordered by the hashes of the keys if there are many.
+        """The same of one window, in the order of the keys' hashes if there are many.
 
         hashes: uint64[n], of the keys of all partials one after the other, if they are known.
         """
-        stacked = pl.concat(partials)
-        rows, ordered = self._merged(stacked.drop(PANE), self._keys, hashes)
-        pane = pl.lit(stacked.item(0, PANE) if len(stacked) else 0, pl.Int64).alias(PANE)
-        return Merged(rows.select(pane, pl.all().exclude(PANE)), ordered)
+        return self._merged(partials, hashed=self._keys, hashes=hashes)
 
-    def _merged(
-        self,
-        partials: pl.DataFrame,
-        keys: Sequence[str],
-        hashes: npt.NDArray[np.uint64] | None = None,
-    ) -> Merged:
-        if self.sessions and self.sessions.several(partials[FIRST], partials[LAST]):
-            return Merged(self._only_pane(self.sessions.partials(partials, self._merge)))
-        return merge_partials(partials, keys, self._merge, hashes)
+    def _merged(self, partials: Sequence[pl.DataFrame], **order: Any) -> Merged:
+        stacked = pl.concat(partials)
+        if self.sessions and self.sessions.several(stacked[FIRST], stacked[LAST]):
+            return Merged(self._only_pane(self.sessions.partials(stacked, self._merge)))
+        return merge_partials(stacked, [PANE, *self._keys], self._merge, **order)
 
     def merge_in_order(self, partials: pl.DataFrame) -> pl.DataFrame:
         """One row per window, key and PARTITION, in the order of the first partials of each. Not with a ttl."""

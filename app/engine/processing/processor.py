@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 import polars as pl
 
@@ -26,6 +27,10 @@ from app.engine.state.table_partition import Change, TablePartition
 from app.engine.state.watermark import Progress
 from app.events.catalogue import Catalogue
 from app.events.event import Event
+
+Each = Callable[
+    [Callable[[TopicPartition], Change | None], Iterable[TopicPartition]], Iterable[Change | None]
+]
 
 
 class Processor:
@@ -324,8 +329,11 @@ class Processor:
         staged.checkpoint.positions = staged.positions
         return staged
 
-    def prepare(self, staged: Staged, read: ReadSegments) -> Checkpoint:
-        """Merge, close windows, encode. Reads committed segments with `read`; changes nothing."""
+    def prepare(self, staged: Staged, read: ReadSegments, each: Each = map) -> Checkpoint:
+        """Merge, close windows, encode. Reads committed segments with `read`; changes nothing.
+
+        each: as `map`; table partitions are prepared with it, of which several may be at the same time.
+        """
         checkpoint = staged.checkpoint
         for (name, partition), progress in staged.stream_times.items():
             key = (name, partition)
@@ -338,17 +346,19 @@ class Processor:
         positions = {f"{topic}/{number}": at for (topic, number), at in staged.positions.items()}
         checkpoint.stream_times = {here: self._times(staged, *here) for here in staged.positions}
         budget = Budget(self._sizes.merge_bytes_max)
-        for key in self._in_turn(staged.partials.keys() | staged.progress.keys()):
-            table, number = key
-            change = self._partitions[key].prepare(
+
+        def change(key: TopicPartition) -> Change | None:
+            return self._partitions[key].prepare(
                 staged.partials.get(key, ()),
                 staged.progress.get(key, {}),
-                lambda keys, table=table, number=number: read(table, number, keys),  # type: ignore[misc]
+                partial(read, *key),
                 positions,
                 budget,
             )
-            if change is not None:
-                self._finish(checkpoint, change)
+
+        for made in each(change, self._in_turn(staged.partials.keys() | staged.progress.keys())):
+            if made is not None:
+                self._finish(checkpoint, made)
         return checkpoint
 
     def _in_turn(self, keys: Collection[TopicPartition]) -> list[TopicPartition]:

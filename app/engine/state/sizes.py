@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from threading import Lock
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class Budget:
     """How many bytes of segments a checkpoint may still read to merge and to close windows.
 
     floor: so many at least; more if what the checkpoint adds will need more, so that merges keep up with what comes.
+    Several threads may share it.
     """
 
     def __init__(self, floor: int) -> None:
         self._floor = floor
         self._needed = self._taken = 0
+        self._lock = Lock()
 
     @property
     def left(self) -> int:
@@ -47,11 +50,13 @@ class Budget:
 
     def need(self, size: int) -> None:
         """So many bytes will have to be read, some time."""
-        self._needed += size
+        with self._lock:
+            self._needed += size
 
     def take(self, size: int) -> bool:
         """Take so much; False: nothing is left. What is taken last may be more than what was left."""
-        if self.left <= 0:
-            return False
-        self._taken += size
-        return True
+        with self._lock:
+            if self.left <= 0:
+                return False
+            self._taken += size
+            return True

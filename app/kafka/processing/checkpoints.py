@@ -19,16 +19,19 @@ from app.kafka.processing.idle_watch import IdleWatch
 from app.kafka.processing.publication import Publication
 from app.kafka.processing.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.processing.takeover import FirstOffsets
+from app.kafka.processing.threads import ThreadedMap
 from app.kafka.transactions.publisher import AbortedError, ExpelledError, Publisher
 
 log = structlog.get_logger(__name__)
 
 _BACKOFF_S_MAX = 1.0
 _EXPELLED_MAX = 5
+_HELP_BYTES_MIN = 2 << 20
+"""What is less is soon prepared, and a second thread only disturbs the engine's."""
 
 
 class Checkpoints:
-    """Cuts, publishes and commits the checkpoints of one worker, in a thread of their own.
+    """Cuts, publishes and commits the checkpoints of one worker, in a thread of their own, and two that prepare them.
 
     positions: per partition that the worker has, where the last committed checkpoint ends. abandoned: nothing
     is committed any more, the worker ends. failures: in a row. on_published: called with each checkpoint
@@ -58,6 +61,7 @@ class Checkpoints:
         self._log_starts = log_starts
         self._clock = clock
         self.thread = ThreadPoolExecutor(1, "headrace-checkpoint")
+        self._each = ThreadedMap("headrace-prepare")
         self.publication = Publication(
             publisher, store, consumer, self.thread, wait_s=membership_wait_s
         )
@@ -144,6 +148,11 @@ class Checkpoints:
                     self.positions[(topic, number)] = start
             await self._rewind()
 
+    def close(self) -> None:
+        """Give up the threads, once what they do is done."""
+        self.thread.shutdown(wait=True, cancel_futures=True)
+        self._each.close()
+
     async def abandon(self, error: BaseException, event: str) -> None:
         """Commit nothing more: this worker ends, and the next start goes on from what is committed."""
         self.abandoned = True
@@ -184,11 +193,12 @@ class Checkpoints:
             if self.abandoned or not self._processor.dirty:
                 return
             staged = self._processor.freeze()
+            each = self._each if staged.bytes > _HELP_BYTES_MIN else map
             self._room.set()
             started = time.perf_counter()
             try:
                 checkpoint = await asyncio.get_running_loop().run_in_executor(
-                    self.thread, self._processor.prepare, staged, self._store.read
+                    self.thread, self._processor.prepare, staged, self._store.read, each
                 )
                 size = await self.publication.publish(checkpoint, self.positions.keys())
             except AbortedError as error:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import sys
 import time
 from collections.abc import AsyncIterable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,13 +26,13 @@ from app.kafka.processing.checkpoints import Checkpoints
 from app.kafka.processing.pump import Pump
 from app.kafka.processing.surroundings import ConsumerControl, Observer, Pace
 from app.kafka.processing.takeover import FirstOffsets, StateAheadError, Takeover, take_over
+from app.kafka.processing.threads import give_way
 from app.kafka.transactions.error import LATER, TransactionError
 from app.kafka.transactions.publisher import Committed, Publisher
 
 log = structlog.get_logger(__name__)
 
 _LOOK_PAUSE_S = 0.1
-_NICENESS = 10
 
 
 class Runner:
@@ -76,7 +74,7 @@ class Runner:
         self.steps = 0
         """Of all take-overs: it grows for as long as something is done for one."""
         self._clock = clock
-        self._engine_thread = ThreadPoolExecutor(1, "headrace-engine", initializer=_give_way)
+        self._engine_thread = ThreadPoolExecutor(1, "headrace-engine", initializer=give_way)
         self._restore_thread = ThreadPoolExecutor(1, "headrace-restore")
         self._kernels = self._engine_thread.submit(_compile_kernels)
         columnar_agents = list(agents)
@@ -205,17 +203,9 @@ class Runner:
         await self.give_up(list(self.checkpoints.positions))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self.checkpoints.thread, self._publisher.close)
-        for thread in (self._engine_thread, self._restore_thread, self.checkpoints.thread):
+        for thread in (self._engine_thread, self._restore_thread):
             thread.shutdown(wait=True, cancel_futures=True)
-
-
-def _give_way() -> None:
-    """Let the threads go first that answer to reads, pages and the group: a batch is long, and in no such hurry.
-
-    Polars' pool inherits it from this thread, the first that uses it; most of the gain is there.
-    """
-    if sys.platform == "linux":  # elsewhere it would be the whole process
-        os.nice(_NICENESS)
+        self.checkpoints.close()
 
 
 def _compile_kernels() -> None:
