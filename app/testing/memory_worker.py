@@ -14,7 +14,7 @@ from app.engine.processing.checkpoint import Checkpoint, Record
 from app.engine.processing.dead_letter import dead_letter, facts_of
 from app.engine.processing.intake import Intake
 from app.engine.processing.offset_note import OffsetNote
-from app.engine.processing.processor import Processor
+from app.engine.processing.processor import Each, Processor
 from app.engine.processing.source import Limits
 from app.engine.processing.work import TopicPartition, Work
 from app.engine.reading.committed_reader import CommittedReader
@@ -32,6 +32,7 @@ class MemoryWorker:
 
     The steps are apart, so that a test can put anything between them: `compute` and `finish` a fetch,
     `checkpoint` or `abort` what is staged. A new worker over the same log and store is a restart.
+    each: what prepares the table partitions of a checkpoint, as `map` does.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class MemoryWorker:
         app_id: str = "test",
         limits: Limits | None = None,
         sizes: Sizes | None = None,
+        each: Each = map,
     ) -> None:
+        self._each = each
         self._told = LettersTold()
         self.log = log
         self.store = store
@@ -107,7 +110,7 @@ class MemoryWorker:
     def checkpoint(self, *, write_store: bool = True) -> Checkpoint:
         """Publish what is staged. Without `write_store` it is as if the worker had died in between."""
         staged = self.processor.freeze()
-        checkpoint = self.processor.prepare(staged, self.store.read)
+        checkpoint = self.processor.prepare(staged, self.store.read, self._each)
         offsets = {
             here: (offset, OffsetNote("", checkpoint.stream_times.get(here, {})).encode())
             for here, offset in checkpoint.positions.items()
@@ -129,7 +132,7 @@ class MemoryWorker:
 
     def abort(self) -> None:
         """Prepare what is staged, have its transaction aborted, and go back to what is committed."""
-        checkpoint = self.processor.prepare(self.processor.freeze(), self.store.read)
+        checkpoint = self.processor.prepare(self.processor.freeze(), self.store.read, self._each)
         self.log.abort(self._records(checkpoint))
         self.rewind()
 

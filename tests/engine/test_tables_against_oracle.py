@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,7 @@ from app.engine.language.question import Question, Rows
 from app.engine.language.table import Table
 from app.engine.state.sizes import Sizes
 from app.engine.windows import Tumbling
+from app.kafka.processing.threads import ThreadedMap
 from tests.engine.oracle import expect
 from tests.engine.sales import KEYS, Sale, sales, table, windows
 from tests.engine.segments import segments_of, small_sizes
@@ -76,18 +77,33 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
 )
 
 
+@pytest.fixture(scope="module")
+def threads() -> Iterator[ThreadedMap]:
+    """A second thread helps to prepare checkpoints, as it does with large ones."""
+    made = ThreadedMap("test")
+    yield made
+    made.close()
+
+
 @settings(max_examples=40)
 @given(
+    helped=st.booleans(),
     tables=tables,
     history=histories(),
     sizes=small_sizes,
     rows_max=st.sampled_from([1, 2, 1000]),
 )
 def test_tables(
-    tables: list[Table], history: tuple[int, list[Step]], sizes: Sizes, rows_max: int
+    threads: ThreadedMap,
+    helped: bool,
+    tables: list[Table],
+    history: tuple[int, list[Step]],
+    sizes: Sizes,
+    rows_max: int,
 ) -> None:
     partitions, steps = history
-    bench = Workbench(tables, partitions, sizes, batch_records_max=1)
+    each = threads if helped else map
+    bench = Workbench(tables, partitions, sizes, batch_records_max=1, each=each)
     once = Workbench(tables, partitions)
     try:
         with segments_of(rows_max):

@@ -12,6 +12,7 @@ import msgspec
 from app.engine import names
 from app.engine.language.table import Table
 from app.engine.processing.checkpoint import Record
+from app.engine.processing.processor import Each
 from app.engine.processing.work import Work
 from app.engine.state.sizes import Sizes
 from app.engine.state.store import Store
@@ -34,6 +35,7 @@ class Workbench:
     sizes: Sizes = field(default_factory=Sizes)
     store: Store = field(default_factory=MemoryStore)
     batch_records_max: int | None = None
+    each: Each = map
 
     def __post_init__(self) -> None:
         self.log = MemoryLog(self.partitions, batch_records_max=self.batch_records_max)
@@ -158,7 +160,9 @@ class Workbench:
 
     def _new_worker(self) -> MemoryWorker:
         catalogue = Catalogue([Sale, SaleWindow])
-        return MemoryWorker(self.log, self.store, catalogue, self.tables, sizes=self.sizes)
+        return MemoryWorker(
+            self.log, self.store, catalogue, self.tables, sizes=self.sizes, each=self.each
+        )
 
 
 def counted(rows: Sequence[dict[str, Any]]) -> Counter[tuple[tuple[str, Any], ...]]:

@@ -25,7 +25,12 @@ prepare_process(settings)
 
 import app.cli.rebuild  # noqa: E402 - registers the command; after the process is prepared
 import app.cli.replay  # noqa: E402
+from app.kafka.processing import checkpoints  # noqa: E402
 from app.worker import Headrace  # noqa: E402
+
+checkpoints._HELP_BYTES_MIN = (
+    -1
+)  # so that two threads prepare checkpoints, which are all small here
 
 PREFIX = settings.app_id
 MENDED = "TEST_MENDED" in os.environ
