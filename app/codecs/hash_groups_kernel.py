@@ -88,8 +88,8 @@ def reduce_groups(values: Any, order: Any, starts: Any, how: Any, out: Any) -> N
             other = values[order[i]]
             if how == SUM:
                 value += other
-            elif value != value or (
-                other < value if how == LEAST else other > value
-            ):  # NaN or worse
-                value = other
+            else:
+                better = other < value if how == LEAST else other > value
+                if better or value != value:  # all is better than a NaN
+                    value = other
         out[group] = value

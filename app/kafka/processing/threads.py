@@ -10,8 +10,6 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-_HELPERS_MAX = 1
-"""Of a `ThreadedMap`: what they work on is in memory at the same time, and Polars' own thread serves them all."""
 _NICENESS = 10
 
 Item = TypeVar("Item")
@@ -28,33 +26,37 @@ def give_way() -> None:
 
 
 class ThreadedMap:
-    """`map` in the calling thread, and if the process may use several cores in another one, which gives way to others.
+    """`map` in the calling thread and, if the process may use several cores, in one that helps.
 
-    That one comes late or not at all to what is soon done.
+    That one gives way to others, and comes late or not at all to what is soon done. There are no more of them: what
+    each works on is in memory at the same time, and Polars' own thread serves them all.
     """
 
     def __init__(self, name: str) -> None:
-        self._helpers = min(_HELPERS_MAX, _cores() - 1)
-        self._threads = ThreadPoolExecutor(max(self._helpers, 1), name, initializer=give_way)
+        self._threads = ThreadPoolExecutor(1, name, initializer=give_way)
+        self._helps = _cores() > 1
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """The results in the order of the items. One has failed: its error, once nothing is being done any more."""
+        if not self._helps:
+            return list(map(function, items))
         left: SimpleQueue[tuple[int, Item]] = SimpleQueue()
         for numbered in enumerate(items):
             left.put(numbered)
         work = partial(_work, function, left)
-        helpers = [self._threads.submit(work) for _ in range(self._helpers)]
+        helper = self._threads.submit(work)
         try:
             done = work()
         finally:
-            begun = [helper for helper in helpers if not helper.cancel()]
-            wait(begun)
-        for helper in begun:
+            idle = helper.cancel()
+            if not idle:
+                wait([helper])
+        if not idle:
             done |= helper.result()
         return [done[number] for number in sorted(done)]
 
     def close(self) -> None:
-        """End the threads."""
+        """End the thread that helps."""
         self._threads.shutdown()
 
 
