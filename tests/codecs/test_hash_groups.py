@@ -20,10 +20,8 @@ WORDS = st.integers(0, (1 << 64) - 1)
 
 def check(hashes: npt.NDArray[np.uint64]) -> None:
     found = hash_groups(hashes)
-    ordered = sorted(
-        range(len(hashes)), key=hashes.tolist().__getitem__
-    )  # equal ones stay as they came
-    assert found.order.tolist() == ordered
+    # equal ones stay in the order in which they came
+    assert found.order.tolist() == sorted(range(len(hashes)), key=hashes.tolist().__getitem__)
     counts = sorted(Counter(hashes.tolist()).items())
     assert found.hashes.tolist() == [one for one, _ in counts]
     starts = list(accumulate((count for _, count in counts), initial=0))[:-1]

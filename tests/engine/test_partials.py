@@ -46,8 +46,8 @@ def check(rows: pl.DataFrame) -> None:
         found, hashes = merge_partials(rows, KEYS, MERGES, hashes=known)
         assert_frame_equal(found, expected, check_row_order=False)
         if hashes is not None:
-            assert hashes.tolist() == sorted(module.key_hashes(found, KEYS).tolist())
             assert np.array_equal(hashes, module.key_hashes(found, KEYS))
+            assert (hashes[1:] >= hashes[:-1]).all()
 
 
 @pytest.mark.parametrize("users", [1, 30, 1000, 100_000])
@@ -83,7 +83,8 @@ def test_only_some_of_the_keys_are_hashed(seed: int) -> None:
             found, hashes = merge_partials(given, KEYS, MERGES, hashed=KEYS[1:])
             assert_frame_equal(found, expected, check_row_order=False)
             if hashes is not None:
-                assert np.array_equal(hashes, np.sort(key_hashes(found, KEYS[1:])))
+                assert np.array_equal(hashes, key_hashes(found, KEYS[1:]))
+                assert (hashes[1:] >= hashes[:-1]).all()
         assert hashes is not None
 
 

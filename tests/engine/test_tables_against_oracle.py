@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import polars as pl
@@ -80,9 +81,8 @@ tables = st.lists(st.tuples(st.sampled_from(KEYS), windows), min_size=1, max_siz
 @pytest.fixture(scope="module")
 def threads() -> Iterator[ThreadedMap]:
     """A second thread helps to prepare checkpoints, as it does with large ones."""
-    made = ThreadedMap("test")
-    yield made
-    made.close()
+    with closing(ThreadedMap("test")) as made:
+        yield made
 
 
 @settings(max_examples=40)

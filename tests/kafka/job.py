@@ -28,9 +28,8 @@ import app.cli.replay  # noqa: E402
 from app.kafka.processing import checkpoints  # noqa: E402
 from app.worker import Headrace  # noqa: E402
 
-checkpoints._HELP_BYTES_MIN = (
-    -1
-)  # so that two threads prepare checkpoints, which are all small here
+# two threads prepare checkpoints, which are all small here
+checkpoints._HELP_BYTES_MIN = -1
 
 PREFIX = settings.app_id
 MENDED = "TEST_MENDED" in os.environ

@@ -5,24 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from threading import Barrier, Event
 
 import pytest
 
-from app.kafka.processing.threads import ThreadedMap, give_way
+from app.kafka.processing.threads import ThreadedMap, _cores, give_way
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="no priorities of threads")
-several_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread for one core")
-
-
-@contextmanager
-def threads() -> Iterator[ThreadedMap]:
-    made = ThreadedMap("test")
-    yield made
-    made.close()
+several_cores = pytest.mark.skipif(_cores() < 2, reason="one thread for one core")
 
 
 @linux
@@ -42,12 +34,12 @@ def test_the_thread_that_helps_gives_way() -> None:
         both.wait()
         return os.nice(0)
 
-    with threads() as each:
+    with closing(ThreadedMap("test")) as each:
         assert sorted(each(niceness, range(2)))[0] == before < sorted(each(niceness, range(2)))[1]
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    with threads() as each:
+    with closing(ThreadedMap("test")) as each:
         assert each(lambda number: number * number, range(50)) == [n * n for n in range(50)]
         assert each(str, []) == []
 
@@ -65,7 +57,7 @@ def test_an_error_comes_when_nothing_is_being_done_any_more(number: int) -> None
         time.sleep(0.1)
         ended.set()
 
-    with threads() as each:
+    with closing(ThreadedMap("test")) as each:
         with pytest.raises(ValueError, match="number"):
             each(work, range(2))
         assert ended.is_set()

@@ -31,6 +31,7 @@ from app.events.event import Event
 Each = Callable[
     [Callable[[TopicPartition], Change | None], Iterable[TopicPartition]], Iterable[Change | None]
 ]
+"""`map`, or what does the same in several threads."""
 
 
 class Processor:
