@@ -27,8 +27,12 @@ _MARK = b"s"
 _HEAD = struct.Struct(">IIIQQ")
 _INLINE_BYTES_MAX = 12
 """Of a text that lies in Arrow's view of it."""
-_COMPRESSION_MIN = 1.75
-"""What is expected at least; a segment that becomes too large is made again, in halves."""
+_COMPRESSION_MIN = 1.5
+"""What is expected at least of a frame that is tried as one segment."""
+_SAMPLE_ROWS = 1024
+"""Encoded first where several are needed, to know how much rows take."""
+_FILLED = 0.95
+"""Of a segment, as is expected then; one that becomes too large all the same is made again, in halves."""
 
 
 @dataclass(frozen=True, order=True)
@@ -122,14 +126,16 @@ def encode(frame: pl.DataFrame, hashes: npt.NDArray[np.uint64], bytes_max: int) 
     """Write a frame as segments of at most `bytes_max` bytes, or of one row that is larger; hashes: of its keys."""
     frame = frame.rechunk()
     texts = _text_format(frame)
-    parts = math.ceil(frame.estimated_size() / (_COMPRESSION_MIN * bytes_max))
-    if parts <= 1:
+    if frame.estimated_size() <= _COMPRESSION_MIN * bytes_max:
         data = _encoded(frame, hashes, texts)
         if len(data) <= bytes_max:
             return [data]
     if not (hashes[1:] >= hashes[:-1]).all():
         order, hashes = sort_hashes(hashes)
         frame = frame[order]
+    sample = frame[:_SAMPLE_ROWS]
+    row_bytes = len(_encoded(sample, hashes[:_SAMPLE_ROWS], texts)) / max(len(sample), 1)
+    parts = math.ceil(row_bytes * len(frame) / (_FILLED * bytes_max))
     return list(_cut(frame, hashes, texts, bytes_max, min(max(parts, 2), len(frame))))
 
 
